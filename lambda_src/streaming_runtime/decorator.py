@@ -1,0 +1,83 @@
+"""``@stream_response``: gives a handler its ``response`` and decides, a request at a time, where the bytes go.
+
+They are streamed where the runtime client of this package runs the loop (it announces itself with
+``set_response_opener``) and the way in can carry a stream; otherwise they are collected and returned.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+
+from streaming_runtime.response import Body, BufferedBody, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INVOKE_MODE = "STREAMING_RUNTIME_INVOKE_MODE"
+"""Environment variable: ``BUFFERED`` for a function URL in that mode, ``RESPONSE_STREAM`` (the default) otherwise."""
+
+
+class ResponseOpener(Protocol):
+    """A runtime that can stream the response to the invocation in hand."""
+
+    def open_response(self, *, over_http: bool) -> Body:
+        """Return the body to write to; ``over_http`` says whether status and headers go before it."""
+
+
+class StreamingHandler(Protocol):
+    """A handler that writes its answer to ``response`` and returns nothing."""
+
+    def __call__(self, event: Any, context: Any, /, *, response: Response) -> None:
+        """Handle one invocation."""
+
+
+_opener: ResponseOpener | None = None
+
+
+def set_response_opener(opener: ResponseOpener | None) -> None:
+    """Name the runtime that streams this process's responses, or ``None`` to collect them."""
+    global _opener  # noqa: PLW0603  # one process runs one loop
+    _opener = opener
+
+
+def stream_response(handler: StreamingHandler) -> Callable[[Any, Any], Any]:
+    """Turn a handler that writes into one that Lambda can call.
+
+    Put it outermost: the decorators below it then span the whole stream (facts 50 and 51).
+    """
+
+    @functools.wraps(handler)
+    def handle(event: Any, context: Any) -> dict[str, Any] | None:
+        if _opener is None or _must_buffer(event):
+            buffered = BufferedBody()
+            _run(handler, event, context, buffered)
+            return buffered.proxy_response()
+        _run(handler, event, context, _opener.open_response(over_http=_is_http(event)))
+        return None  # the runtime client ends the stream
+
+    return handle
+
+
+def _run(handler: StreamingHandler, event: Any, context: Any, body: Body) -> None:
+    response = Response(body)
+    handler(event, context, response=response)
+    response.start()  # an empty answer has a status too, and callers hang without it (fact 33)
+
+
+def _is_http(event: Any) -> bool:
+    """Tell a request of a function URL (payload 2.0) or of API Gateway from a direct invocation."""
+    context = event.get("requestContext") if isinstance(event, dict) else None
+    return isinstance(context, dict) and ("http" in context or "httpMethod" in context)
+
+
+def _must_buffer(event: Any) -> bool:
+    """Tell whether the way in can only carry a whole answer."""
+    if os.environ.get(INVOKE_MODE) == "BUFFERED":
+        return True
+    # API Gateway's HTTP APIs share the URL's payload format, but cannot stream. (REST APIs can: payload 1.0.)
+    return _is_http(event) and (
+        "http" in event["requestContext"]
+        and ".execute-api." in event["requestContext"].get("domainName", "")
+    )
