@@ -1,0 +1,164 @@
+"""Which Bedrock permissions a list of models needs: text in, statements out, computed without AWS.
+
+A model is configured by what Bedrock is called with: a foundation model's id, an inference profile's
+id, or an ARN. What a role must be allowed differs by kind (facts 21, 22), so each is resolved to the
+ARN that is invoked and the ARNs that a profile reaches behind it. ARNs are CloudFormation templates
+(`${AWS::Partition}`), so that one synthesised stack is right in every account, region and partition.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# ConverseStream and InvokeModelWithResponseStream are both allowed by this one action (fact 21). The
+# day that a route calls Converse or InvokeModel, "bedrock:InvokeModel" joins it here.
+INVOKE_ACTIONS = ("bedrock:InvokeModelWithResponseStream",)
+GUARDRAIL_ACTIONS = ("bedrock:ApplyGuardrail",)
+
+# The first part of a system-defined inference profile's id. A profile of a geography that is not
+# listed here yet can be given by its ARN, which says that it is one.
+GEOGRAPHIES = frozenset({"apac", "au", "ca", "eu", "global", "jp", "us", "us-gov"})
+
+# What `modelId` may name by ARN and Bedrock invokes as it is: nothing else is reached through it.
+DIRECT = frozenset(
+    {
+        "custom-model",
+        "custom-model-deployment",
+        "foundation-model",
+        "imported-model",
+        "provisioned-model",
+    }
+)
+PROFILE = "inference-profile"
+APPLICATION_PROFILE = "application-inference-profile"
+
+# No `*` and no `?`: in a policy they would be wildcards.
+_ID = re.compile(r"[A-Za-z0-9-]+\.[A-Za-z0-9-]+(?:[.:][A-Za-z0-9-]+)*")
+_ARN = re.compile(
+    r"arn:(?P<partition>aws[a-z-]*):bedrock:(?P<region>[a-z0-9-]+):(?P<account>\d{12})?:"
+    r"(?P<type>[a-z-]+)/(?P<id>[A-Za-z0-9-]+(?:[.:/][A-Za-z0-9-]+)*)"
+)
+_HERE = "arn:${AWS::Partition}:bedrock:${AWS::Region}"
+_MINE = _HERE + ":${AWS::AccountId}"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A configured model: what Bedrock is called with, and the ARNs that the call touches."""
+
+    model_id: str
+    arn: str
+    reached: tuple[str, ...] = ()  # the foundation models that an inference profile routes to
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statement:
+    """One allowing statement of an IAM policy, its ARNs as `Fn::Sub` templates."""
+
+    sid: str
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    conditions: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+
+
+def statements(models: Iterable[str], guardrails: Iterable[str] = ()) -> tuple[Statement, ...]:
+    """Compute everything that a role needs to stream from these models, and nothing else."""
+    resolved = [model(text) for text in models]
+    invoked = _unique(found.arn for found in resolved)
+    reached = _unique(arn for found in resolved for arn in found.reached)
+    profiles = _unique(found.arn for found in resolved if found.reached)
+    applied = _unique(guardrail_arn(text) for text in guardrails)
+    candidates = (
+        Statement(sid="InvokeModels", actions=INVOKE_ACTIONS, resources=invoked),
+        # Only when the call came in through one of the profiles: without the condition this would
+        # also allow the models to be called directly, in any region. A profile routes to its own
+        # model alone, so that one statement for all of them is no wider than one for each.
+        Statement(
+            sid="InvokeModelsBehindProfiles",
+            actions=INVOKE_ACTIONS,
+            resources=reached,
+            conditions={"StringEquals": {"bedrock:InferenceProfileArn": profiles}},
+        ),
+        Statement(sid="ApplyGuardrails", actions=GUARDRAIL_ACTIONS, resources=applied),
+    )
+    return tuple(statement for statement in candidates if statement.resources)
+
+
+def model(text: str) -> Model:
+    """Resolve one configured model.
+
+    Raises:
+        ValueError: it is none of the forms that Bedrock's `modelId` has.
+    """
+    model_id, copied, source = text.partition("=")
+    arn = _ARN.fullmatch(model_id)
+    if arn and arn["type"] == APPLICATION_PROFILE and arn["account"]:
+        return _application_profile(model_id, source)
+    if copied:
+        raise ValueError("expected '=' only after an application inference profile's ARN")
+    if arn and arn["type"] == PROFILE and arn["account"]:
+        return _profile(
+            model_id, model_id, arn["id"], partition=arn["partition"], region=arn["region"]
+        )
+    if arn and arn["type"] in DIRECT:
+        return Model(model_id, model_id)
+    if not _ID.fullmatch(model_id):
+        raise ValueError(
+            "expected a model id ('amazon.nova-lite-v1:0'), an inference profile id "
+            "('eu.amazon.nova-lite-v1:0') or the ARN of something that Bedrock can invoke"
+        )
+    if model_id.partition(".")[0] in GEOGRAPHIES:
+        return _profile(model_id, f"{_MINE}:{PROFILE}/{model_id}", model_id)
+    return Model(model_id, f"{_HERE}::foundation-model/{model_id}")
+
+
+def guardrail_arn(text: str) -> str:
+    """Resolve one configured guardrail.
+
+    Raises:
+        ValueError: it is neither a guardrail's id nor its ARN.
+    """
+    arn = _ARN.fullmatch(text)
+    if arn and arn["type"] == "guardrail" and arn["account"]:
+        return text
+    if re.fullmatch(r"[a-z0-9]+", text):
+        return f"{_MINE}:guardrail/{text}"
+    raise ValueError("expected a guardrail's id ('gr4f0x1abc2d') or its ARN")
+
+
+def _profile(
+    model_id: str,
+    arn: str,
+    profile_id: str,
+    *,
+    partition: str = "${AWS::Partition}",
+    region: str = "${AWS::Region}",
+) -> Model:
+    """Resolve a system-defined profile, whose id is its geography and the model's id."""
+    geography, _, routed = profile_id.partition(".")
+    # A global profile reaches the model at home and one without a region; a geographic one reaches
+    # it in every destination region, of which AWS adds more as time goes by.
+    regions = (region, "") if geography == "global" else ("*",)
+    reached = tuple(
+        f"arn:{partition}:bedrock:{name}::foundation-model/{routed}" for name in regions
+    )
+    return Model(model_id, arn, reached)
+
+
+def _application_profile(arn: str, source: str) -> Model:
+    """Resolve an application profile, whose ARN does not tell what it was copied from."""
+    if not source:
+        raise ValueError(
+            "expected what the profile was copied from, as '<its ARN>=<model id or ARN>'"
+        )
+    copied = model(source)
+    return Model(arn, arn, copied.reached or (copied.arn,))
+
+
+def _unique(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))

@@ -1,0 +1,181 @@
+"""The choices of a deployment: one frozen dataclass, its defaults safe, each value checked.
+
+`app.py` reads them from CDK context (`cdk.json`, `-c key=value`), where a value is the string that
+someone typed or JSON's own number, boolean or list. Someone who uses the construct in a stack of
+their own makes a `Config` directly; the same checks run.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from infra import bedrock_access
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+# Amazon's own models need no subscription and no form, and this profile is callable from every
+# commercial region that has Bedrock: the one id that works wherever the stack is deployed. Its
+# price is that a request may be served in any of them; docs/deploy.md says how to stay at home.
+DEFAULT_MODEL_ID = "global.amazon.nova-2-lite-v1:0"
+
+# What CloudWatch Logs can keep, in days, by the names that CDK gives them.
+RETENTION = {
+    1: "ONE_DAY",
+    3: "THREE_DAYS",
+    5: "FIVE_DAYS",
+    7: "ONE_WEEK",
+    14: "TWO_WEEKS",
+    30: "ONE_MONTH",
+    60: "TWO_MONTHS",
+    90: "THREE_MONTHS",
+    120: "FOUR_MONTHS",
+    150: "FIVE_MONTHS",
+    180: "SIX_MONTHS",
+    365: "ONE_YEAR",
+    400: "THIRTEEN_MONTHS",
+    545: "EIGHTEEN_MONTHS",
+    731: "TWO_YEARS",
+    1096: "THREE_YEARS",
+    1827: "FIVE_YEARS",
+    2192: "SIX_YEARS",
+    2557: "SEVEN_YEARS",
+    2922: "EIGHT_YEARS",
+    3288: "NINE_YEARS",
+    3653: "TEN_YEARS",
+}
+
+
+class ConfigError(ValueError):
+    """A choice that cannot be: which key, what was expected, what came."""
+
+
+def _whole_number(low: int, high: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        number = int(value) if isinstance(value, str) and value.isdecimal() else value
+        if isinstance(number, int) and not isinstance(number, bool) and low <= number <= high:
+            return number
+        raise ValueError(f"expected a whole number from {low} to {high}")
+
+    return read
+
+
+def _one_of(*choices: T) -> Callable[[object], T]:
+    by_text = {str(choice): choice for choice in choices}
+
+    def read(value: object) -> T:
+        if not isinstance(value, bool) and str(value) in by_text:
+            return by_text[str(value)]
+        raise ValueError(f"expected one of {', '.join(by_text)}")
+
+    return read
+
+
+def _boolean(value: object) -> bool:
+    if value in ("true", "false"):
+        return value == "true"
+    if isinstance(value, bool):
+        return value
+    raise ValueError("expected true or false")
+
+
+def _name(pattern: str, expected: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if isinstance(value, str) and re.fullmatch(pattern, value):
+            return value
+        raise ValueError(f"expected {expected}")
+
+    return read
+
+
+def _texts(check: Callable[[str], object], *, least: int) -> Callable[[object], tuple[str, ...]]:
+    """Read a list, typed as `a,b` or written as JSON's own, each of its items checked."""
+
+    def read(value: object) -> tuple[str, ...]:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            raise ValueError("expected a list, or a text with commas between its items")  # noqa: TRY004  every wrong value is a ValueError here
+        texts = tuple(str(item).strip() for item in items if str(item).strip())
+        if len(texts) < least or len(set(texts)) < len(texts):
+            raise ValueError(f"expected at least {least}, none of them twice")
+        for text in texts:
+            try:
+                check(text)
+            except ValueError as error:
+                raise ValueError(f"{error}, not {text!r}") from None
+        return texts
+
+    return read
+
+
+def _choice(default: T, read: Callable[[object], T]) -> T:
+    chosen: T = field(default=default, metadata={"read": read})
+    return chosen
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """A deployment's choices. docs/deploy.md explains each to the person who deploys.
+
+    Raises:
+        ConfigError: a value is not what its key needs.
+    """
+
+    stack_name: str = _choice(
+        "Rivulet", _name(r"[A-Za-z][A-Za-z0-9-]{0,127}", "letters, digits and '-', a letter first")
+    )
+    # The first is what a request gets that names no model.
+    model_ids: tuple[str, ...] = _choice((DEFAULT_MODEL_ID,), _texts(bedrock_access.model, least=1))
+    guardrail_ids: tuple[str, ...] = _choice((), _texts(bedrock_access.guardrail_arn, least=0))
+    architecture: str = _choice("arm64", _one_of("arm64", "x86_64"))
+    # The work is waiting, and waiting is billed by memory. Lambda gives CPU in proportion to it:
+    # 256 MB holds the process (about 55 MB) and makes its 0.3 s of start-up last 2 s at worst.
+    memory_mb: int = _choice(256, _whole_number(128, 10_240))
+    # Lambda's longest: only the model decides how long an answer is, and one that is cut short was
+    # paid for all the same. What hangs is ended long before, by the relay's own watchdogs.
+    timeout_seconds: int = _choice(900, _whole_number(10, 900))
+    log_level: str = _choice("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+    log_content: bool = _choice(default=False, read=_boolean)
+    log_retention_days: int = _choice(30, _one_of(*RETENTION))
+    retain_logs: bool = _choice(default=False, read=_boolean)
+    service_name: str = _choice(
+        "rivulet", _name(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, '_', '.' and '-'")
+    )
+    metrics_namespace: str = _choice(
+        "Rivulet", _name(r"(?!AWS/)[A-Za-z0-9_./#:-]{1,255}", "a CloudWatch namespace outside AWS/")
+    )
+
+    def __post_init__(self) -> None:
+        """Read every value, so that a `Config` made by hand is checked as one from context is."""
+        for choice in fields(self):
+            value = getattr(self, choice.name)
+            try:
+                object.__setattr__(self, choice.name, choice.metadata["read"](value))
+            except ValueError as error:
+                raise ConfigError(f"{choice.name}: {error}; got {value!r}") from None
+
+    @classmethod
+    def from_context(cls, context: Mapping[str, Any]) -> Config:
+        """Take the choices out of CDK's context, of which the rest belongs to CDK.
+
+        CDK's own keys all have a ':' or a '/' in them, so any other is meant for this app, and one
+        that is not known is a slip of the pen rather than something to pass over.
+
+        Raises:
+            ConfigError: a key is not known, or its value is not what it needs.
+        """
+        keys = [choice.name for choice in fields(cls)]
+        ours = {key: value for key, value in context.items() if not re.search("[:/]", key)}
+        for key in ours:
+            if key not in keys:
+                near = get_close_matches(key, keys, n=1)
+                expected = (
+                    f"did you mean {near[0]}?" if near else f"expected one of {', '.join(keys)}"
+                )
+                raise ConfigError(f"unknown context key; {expected}; got {key!r}")
+        return cls(**ours)
