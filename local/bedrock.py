@@ -1,0 +1,220 @@
+"""A stand-in for Amazon Bedrock's two streaming APIs, on the wire what Bedrock is, at the pace of a real model.
+
+It answers `POST /model/{id}/converse-stream` and `POST /model/{id}/invoke-with-response-stream` with real event stream
+frames, one token each, and what is wrong with a request with Bedrock's own errors. Signatures are not checked. What it
+answers is a script (`script.py`); `Bedrock.answer` is the function from a call to its script and may be replaced::
+
+    bedrock = Bedrock(Pace(time_to_first_token=0.6, tokens_per_second=50))
+    bedrock.answer = lambda call: [*islice(honest_answer(call), 5), Cut()]
+
+Every call is kept in `Bedrock.calls` with the time at which each of its pieces was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from base64 import b64encode
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+from zlib import crc32
+
+from local.answers import reply_to
+from local.dialects import Event, check_model_id, converse, of_model
+from local.http1 import Exchange, Server
+from local.prompts import BedrockError, from_converse
+from local.script import Head, Pause, Performance, Script, Send, perform
+from relay import eventstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from local.pace import Pace
+
+_OPERATIONS = {
+    "converse-stream": "ConverseStream",
+    "invoke-with-response-stream": "InvokeModelWithResponseStream",
+}
+_REQUEST_LIMIT = 25_000_000
+_CALLS_KEPT = 1000
+# Bedrock pads its events with a varying part of this, so that their sizes tell nothing about the text.
+_PADDING = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of the stand-in.
+
+    Attributes:
+        operation: ``ConverseStream`` or ``InvokeModelWithResponseStream``.
+        model_id: decoded.
+        headers: names in lower case.
+        body: the request's JSON.
+        pace: the pace when it came.
+        performance: what was sent and when, and how it ended.
+        request_id: the ``x-amzn-RequestId`` of the answer.
+    """
+
+    operation: str
+    model_id: str
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+    pace: Pace
+    performance: Performance = field(default_factory=Performance)
+    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+class Bedrock:
+    """The stand-in.
+
+    Attributes:
+        pace: how fast it answers.
+        answer: what it answers a call.
+        calls: the latest calls, oldest first.
+    """
+
+    def __init__(self, pace: Pace, answer: Callable[[Call], Script] | None = None) -> None:
+        self.pace = pace
+        self.answer = answer or honest_answer
+        self.calls: deque[Call] = deque(maxlen=_CALLS_KEPT)
+        self._server = Server(self._handle)
+
+    @property
+    def url(self) -> str:
+        """Where it is, for ``AWS_ENDPOINT_URL_BEDROCK_RUNTIME``."""
+        return f"http://127.0.0.1:{self._server.port}"
+
+    async def start(self, port: int = 0) -> None:
+        """Listen."""
+        await self._server.listen(port)
+
+    async def close(self) -> None:
+        """Stop, in the middle of what is being said."""
+        await self._server.close()
+
+    async def _handle(self, exchange: Exchange) -> None:
+        try:
+            call = await _read_call(exchange, self.pace)
+        except BedrockError as error:
+            await perform(refusal(error, str(uuid.uuid4())), exchange, Performance())
+            return
+        self.calls.append(call)
+        try:
+            script = self.answer(call)
+        except BedrockError as error:
+            script = refusal(error, call.request_id)
+        await perform(script, exchange, call.performance)
+
+
+def honest_answer(call: Call) -> Script:
+    """Return the script of a fitting answer at the call's pace.
+
+    Raises:
+        BedrockError: something is wrong with the request.
+    """
+    check_model_id(call.model_id)
+    is_converse = call.operation == "ConverseStream"
+    read, write = (from_converse, converse) if is_converse else of_model(call.model_id)
+    try:
+        prompt = read(call.body)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise BedrockError(
+            400, "ValidationException", f"Malformed input request: {error}"
+        ) from error
+    reply = reply_to(prompt)
+    return _paced(write(reply, call.pace, call.model_id), call)
+
+
+def refusal(error: BedrockError, request_id: str) -> Script:
+    """Return the script of an error before the stream."""
+    body = json.dumps({"message": error.message}).encode()
+    yield Head(
+        error.status,
+        (
+            ("x-amzn-RequestId", request_id),
+            (
+                "x-amzn-ErrorType",
+                f"{error.code}:http://internal.amazon.com/coral/com.amazon.bedrock/",
+            ),
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+        ),
+    )
+    yield Send(body)
+
+
+def success_head(call: Call) -> Head:
+    """Return the head of a stream."""
+    headers = [("x-amzn-RequestId", call.request_id), ("Content-Type", eventstream.CONTENT_TYPE)]
+    if call.operation == "InvokeModelWithResponseStream":
+        headers.append(("X-Amzn-Bedrock-Content-Type", "application/json"))
+    return Head(200, tuple(headers))
+
+
+def frame(event: Event) -> bytes:
+    """Return an event as Bedrock sends it: keys sorted, padded, headers in its order."""
+    body = event.body
+    if event.type == "chunk":
+        body = {"bytes": b64encode(_json(body)).decode()}
+    padding = _PADDING[: 1 + crc32(_json(body)) % len(_PADDING)]
+    headers = {
+        ":event-type": event.type,
+        ":content-type": "application/json",
+        ":message-type": "event",
+    }
+    return eventstream.encode(headers, _json({**body, "p": padding}, sort_keys=True))
+
+
+def exception_frame(exception_type: str, body: Mapping[str, Any]) -> bytes:
+    """Return a modelled exception in mid-stream, such as ``throttlingException``."""
+    headers = {
+        ":exception-type": exception_type,
+        ":content-type": "application/json",
+        ":message-type": "exception",
+    }
+    return eventstream.encode(headers, _json(body))
+
+
+def _paced(events: Iterator[Event], call: Call) -> Script:
+    """Return the script of a stream: the first events come with the first token, each later token at its time."""
+    yield Pause(call.pace.time_to_first_token)
+    yield success_head(call)
+    sent = 0
+    for event in events:
+        if event.tokens and sent:
+            yield Pause(call.pace.pause_before(sent))
+        sent += event.tokens
+        yield Send(frame(event))
+
+
+async def _read_call(exchange: Exchange, pace: Pace) -> Call:
+    request = exchange.request
+    model_id, _, operation = request.path.removeprefix("/model/").rpartition("/")
+    if (
+        not request.path.startswith("/model/")
+        or operation not in _OPERATIONS
+        or request.method != "POST"
+    ):
+        raise BedrockError(
+            404, "UnknownOperationException", f"the stand-in has no {request.method} {request.path}"
+        )
+    data = await exchange.read(_REQUEST_LIMIT)
+    if data is None:
+        raise BedrockError(413, "RequestEntityTooLargeException", "Request body is too large.")
+    try:
+        body = json.loads(data)
+    except ValueError as error:
+        message = f"Malformed input request: {error}, please reformat your input and try again."
+        raise BedrockError(400, "ValidationException", message) from error
+    if not isinstance(body, dict):
+        message = "Malformed input request: expected type: JSONObject, please reformat your input and try again."
+        raise BedrockError(400, "ValidationException", message)
+    return Call(_OPERATIONS[operation], unquote(model_id), dict(request.headers), body, pace)
+
+
+def _json(value: Any, *, sort_keys: bool = False) -> bytes:
+    return json.dumps(
+        value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys
+    ).encode()

@@ -1,0 +1,194 @@
+"""One `Reply` in the schemas that Bedrock streams: ConverseStream's events, and the chunks of two model families.
+
+Every dialect is a function from a reply to events, each of which is one frame. An event says how many tokens it brings,
+which is 0 or 1, so that the pace knows where to pause. Usage is what was sent, times are what the pace makes of it.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from local.answers import Reasoning, Reply, Text, ToolUse
+from local.prompts import BedrockError, Prompt, from_anthropic, from_converse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from local.pace import Pace
+
+    Dialect: TypeAlias = "Callable[[Reply, Pace, str], Iterator[Event]]"
+    Reader: TypeAlias = "Callable[[Mapping[str, Any]], Prompt]"
+
+# `us.anthropic.claude-…`, or the same behind an inference profile's or a foundation model's ARN.
+_FAMILY = re.compile(r"(?:^|/)(?:[a-z-]+\.)?(amazon\.nova|anthropic)[.-]")
+_ARN = re.compile(r"arn:aws[a-z-]*:bedrock:")
+_ID = re.compile(r"(?:[a-z-]+\.)?[a-z0-9-]+\.[a-z0-9][a-z0-9.:-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a stream.
+
+    Attributes:
+        type: the ConverseStream event, or ``chunk``.
+        body: its JSON; of a chunk, the document inside.
+        tokens: how many it brings.
+    """
+
+    type: str
+    body: dict[str, Any]
+    tokens: int = 0
+
+
+def check_model_id(model_id: str) -> None:
+    """Refuse what cannot name a model."""
+    if not _ID.fullmatch(model_id) and not _ARN.match(model_id):
+        raise BedrockError(400, "ValidationException", "The provided model identifier is invalid.")
+
+
+def of_model(model_id: str) -> tuple[Reader, Dialect]:
+    """Return how a model's own schema is read and written, for InvokeModelWithResponseStream."""
+    match = _FAMILY.search(model_id)
+    if match is None:
+        raise BedrockError(
+            400,
+            "ValidationException",
+            "the stand-in speaks the schemas of anthropic.* and amazon.nova-* models here, and of every model on "
+            f"/converse-stream; got {model_id}",
+        )
+    return FAMILIES[match[1]]
+
+
+def converse(reply: Reply, pace: Pace, model_id: str) -> Iterator[Event]:  # noqa: ARG001  # as every dialect
+    """Yield the events of ConverseStream (facts 2 and 3)."""
+    yield Event("messageStart", {"role": "assistant"})
+    for index, block in enumerate(reply.blocks):
+        if isinstance(block, ToolUse):
+            start = {"toolUse": {"toolUseId": block.id, "name": block.name}}
+            yield Event("contentBlockStart", {"contentBlockIndex": index, "start": start})
+        for delta, tokens in _converse_deltas(block):
+            yield Event("contentBlockDelta", {"contentBlockIndex": index, "delta": delta}, tokens)
+        yield Event("contentBlockStop", {"contentBlockIndex": index})
+    yield Event("messageStop", {"stopReason": reply.stop_reason})
+    usage = {
+        "inputTokens": reply.input_tokens,
+        "outputTokens": reply.output_tokens,
+        "totalTokens": reply.input_tokens + reply.output_tokens,
+    }
+    latency = {"latencyMs": round(pace.seconds(reply.output_tokens) * 1000)}
+    yield Event("metadata", {"usage": usage, "metrics": latency})
+
+
+def nova(reply: Reply, pace: Pace, model_id: str) -> Iterator[Event]:
+    """Yield the chunks of Amazon Nova: ConverseStream's events as JSON, with other names for what is counted."""
+    for event in converse(reply, pace, model_id):
+        body: dict[str, Any] = {event.type: event.body}
+        if event.type == "metadata":
+            usage = {
+                "inputTokens": reply.input_tokens,
+                "outputTokens": reply.output_tokens,
+                "cacheReadInputTokenCount": 0,
+                "cacheWriteInputTokenCount": 0,
+            }
+            body = {
+                "metadata": {"usage": usage, "metrics": {}, "trace": {}},
+                **_metrics(reply, pace),
+            }
+        yield Event("chunk", body, event.tokens)
+
+
+def anthropic(reply: Reply, pace: Pace, model_id: str) -> Iterator[Event]:
+    """Yield the chunks of Anthropic's Messages (fact 61)."""
+    message: dict[str, Any] = {
+        "model": model_id.rpartition("anthropic.")[2],
+        "id": f"msg_bdrk_{secrets.token_hex(12)}",
+        "type": "message",
+        "role": "assistant",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {
+            "input_tokens": reply.input_tokens,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "output_tokens": 1,
+        },
+    }
+    yield Event("chunk", {"type": "message_start", "message": message})
+    for index, block in enumerate(reply.blocks):
+        start = {
+            "type": "content_block_start",
+            "index": index,
+            "content_block": _anthropic_start(block),
+        }
+        yield Event("chunk", start)
+        for delta, tokens in _anthropic_deltas(block):
+            yield Event(
+                "chunk", {"type": "content_block_delta", "index": index, "delta": delta}, tokens
+            )
+        yield Event("chunk", {"type": "content_block_stop", "index": index})
+    stop = {"stop_reason": reply.stop_reason, "stop_sequence": reply.stop_sequence}
+    usage = {"output_tokens": reply.output_tokens}
+    yield Event("chunk", {"type": "message_delta", "delta": stop, "usage": usage})
+    yield Event("chunk", {"type": "message_stop", **_metrics(reply, pace)})
+
+
+FAMILIES: dict[str, tuple[Reader, Dialect]] = {
+    "amazon.nova": (from_converse, nova),
+    "anthropic": (from_anthropic, anthropic),
+}
+
+
+def _converse_deltas(block: Text | Reasoning | ToolUse) -> Iterator[tuple[dict[str, Any], int]]:
+    match block:
+        case Text(pieces):
+            for piece in pieces:
+                yield {"text": piece}, 1
+        case Reasoning(pieces, signature):
+            for piece in pieces:
+                yield {"reasoningContent": {"text": piece}}, 1
+            yield {"reasoningContent": {"signature": signature}}, 0
+        case ToolUse(pieces=pieces):
+            yield {"toolUse": {"input": ""}}, 0  # as Bedrock begins it (fact 7)
+            for piece in pieces:
+                yield {"toolUse": {"input": piece}}, 1
+
+
+def _anthropic_start(block: Text | Reasoning | ToolUse) -> dict[str, Any]:
+    match block:
+        case Text():
+            return {"type": "text", "text": ""}
+        case Reasoning():
+            return {"type": "thinking", "thinking": "", "signature": ""}
+        case ToolUse(id, name, _):
+            return {"type": "tool_use", "id": id, "name": name, "input": {}}
+
+
+def _anthropic_deltas(block: Text | Reasoning | ToolUse) -> Iterator[tuple[dict[str, Any], int]]:
+    match block:
+        case Text(pieces):
+            for piece in pieces:
+                yield {"type": "text_delta", "text": piece}, 1
+        case Reasoning(pieces, signature):
+            for piece in pieces:
+                yield {"type": "thinking_delta", "thinking": piece}, 1
+            yield {"type": "signature_delta", "signature": signature}, 0
+        case ToolUse(pieces=pieces):
+            yield {"type": "input_json_delta", "partial_json": ""}, 0
+            for piece in pieces:
+                yield {"type": "input_json_delta", "partial_json": piece}, 1
+
+
+def _metrics(reply: Reply, pace: Pace) -> dict[str, Any]:
+    """Return what Bedrock adds to the last chunk of any model (fact 12)."""
+    return {
+        "amazon-bedrock-invocationMetrics": {
+            "inputTokenCount": reply.input_tokens,
+            "outputTokenCount": reply.output_tokens,
+            "invocationLatency": round(pace.seconds(reply.output_tokens) * 1000),
+            "firstByteLatency": round(pace.time_to_first_token * 1000),
+        }
+    }
