@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from base64 import b64encode
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from streaming_runtime.errors import ResponseStarted
+from streaming_runtime.errors import ResponseClosed, ResponseStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, MutableMapping, Sequence
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a field name: RFC 9110, section 5.6.2
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # not in a field value: section 5.5
+_FORBIDDEN = re.compile(r"[^\t\x20-\x7e\x80-\xff]")  # not in a field value: section 5.5
 _TEXT_TYPES = re.compile(
     r"(text/|application/([\w.-]+\+)?(json|xml|x-ndjson|javascript)\b)", re.IGNORECASE
 )
@@ -42,7 +43,7 @@ class Body(Protocol):
 
 
 class Response:
-    """An HTTP response in the making.
+    """An HTTP response in the making. Threads may share it: each ``write`` goes out whole.
 
     Attributes:
         started: whether status, headers and cookies are settled.
@@ -53,7 +54,8 @@ class Response:
         self.started = False
         self.bytes_written = 0
         self._body = body
-        self._send = body.send
+        self._lock = threading.RLock()
+        self._ended = False
         self._status = 200
         self._headers: dict[str, str] = {}
         self._cookies: list[str] = []
@@ -77,9 +79,11 @@ class Response:
         self._status = int(status)
 
     @property
-    def headers(self) -> dict[str, str] | MappingProxyType[str, str]:
-        """Header values by name; read-only after the first byte."""
-        return MappingProxyType(self._headers) if self.started else self._headers
+    def headers(self) -> MutableMapping[str, str]:
+        """Header values by name; after the first byte a read-only view of them."""
+        if self.started:
+            return cast("MutableMapping[str, str]", MappingProxyType(self._headers))
+        return self._headers
 
     @property
     def cookies(self) -> list[str] | tuple[str, ...]:
@@ -93,25 +97,32 @@ class Response:
             ValueError: a header or a cookie cannot be sent.
             ResponseClosed: nobody reads them any more.
         """
-        if not self.started:
-            _check(self._headers, self._cookies)
-            self.started = True
-            self._body.start(self._status, self._headers, self._cookies)
+        with self._lock:
+            if self._ended:
+                raise ResponseClosed(None, "its invocation is over")
+            if not self.started:
+                _check(self._headers, self._cookies)
+                self.started = True
+                self._body.start(self._status, self._headers, self._cookies)
 
-    def write(self, data: bytes | str) -> None:
+    def write(self, data: str | bytes | bytearray | memoryview) -> None:
         """Send bytes, or text as UTF-8, on their way now.
 
         Raises:
-            ResponseClosed: Lambda or the caller ended the stream.
+            ResponseClosed: Lambda or the caller ended the stream, or the handler has returned.
         """
         if isinstance(data, str):
             data = data.encode()
+        elif not isinstance(data, bytes):
+            data = memoryview(
+                data
+            ).tobytes()  # its owner may change it, and its len() may count other things
         if not data:
             return  # an empty chunk would end a chunked body (fact 37)
-        if not self.started:
+        with self._lock:
             self.start()
-        self._send(data)
-        self.bytes_written += len(data)
+            self._body.send(data)
+            self.bytes_written += len(data)
 
     def fail(self, error_type: str, message: str) -> None:
         """Let the invocation count as failed, although an answer was written.
@@ -120,6 +131,11 @@ class Response:
         Lambda's metrics and callers of InvokeWithResponseStream do (fact 35). Say nothing secret.
         """
         self._body.fail(error_type, message)
+
+    def end(self) -> None:
+        """Take no more writes, once one under way is through: a thread may outlive the handler that started it."""
+        with self._lock:
+            self._ended = True
 
 
 class BufferedBody:
@@ -163,13 +179,15 @@ def http_prelude(status: int, headers: Mapping[str, str], cookies: Sequence[str]
 def _check(headers: Mapping[str, str], cookies: Sequence[str]) -> None:
     """Refuse what would break the head of an HTTP response, or be read as another header."""
     for name, value in headers.items():
-        if not _TOKEN.fullmatch(name):
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
             raise ValueError(f"headers: expected a field name, got {name!r}")
         if not isinstance(value, str) or _FORBIDDEN.search(value):
-            raise ValueError(f"headers[{name!r}]: expected text without control characters")
+            raise ValueError(f"headers[{name!r}]: expected printable Latin-1 text")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError(f"headers: expected each name once in any case, got {list(headers)}")
     for cookie in cookies:
         if not isinstance(cookie, str) or _FORBIDDEN.search(cookie):
-            raise ValueError("cookies: expected text without control characters")
+            raise ValueError("cookies: expected printable Latin-1 text, one string each")
     # The prelude and its delimiter belong in the first 16 KB (fact 32); what is left is for the delimiter.
     size = len(http_prelude(200, headers, cookies))
     if size > 16_000:

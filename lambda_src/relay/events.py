@@ -1,0 +1,205 @@
+"""The vocabulary of a stream: every wire format is made from these events, and nothing else.
+
+The grammar of a stream::
+
+    stream = Start piece* (Done | Failure)  |  Failure
+
+A converse stream's pieces are those of the model's message: text, reasoning, tool calls, citations, images, tool
+results, each with the index of the content block it belongs to, and ``BlockEnd`` after a block's last one. An invoke
+stream's are ``Chunk``s: documents in the model's own schema. ``Unknown`` carries what Bedrock sends and nobody has
+listed here.
+
+What Bedrock says keeps Bedrock's names and values, down to the keys of ``usage``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay.errors import RelayError
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Bedrock has begun to answer."""
+
+    model: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of the answer."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A piece of the model's reasoning."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningSignature:
+    """What proves that reasoning came from the model; it must be sent back unchanged."""
+
+    index: int
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedactedReasoning:
+    """Reasoning that the provider has encrypted, in base64 (fact 6)."""
+
+    index: int
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStart:
+    """The model begins to call a tool. ``tool`` is Bedrock's: ``toolUseId``, ``name``, perhaps ``type``."""
+
+    index: int
+    tool: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolInput:
+    """A piece of a tool call's input: the pieces concatenate to JSON, if nothing cuts them short (fact 7)."""
+
+    index: int
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResultStart:
+    """A tool that Bedrock runs itself begins to answer. ``result`` is Bedrock's: ``toolUseId``, ``status``."""
+
+    index: int
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """A piece of such an answer: a list of ``{"text": …}`` or ``{"json": …}``."""
+
+    index: int
+    content: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStart:
+    """An image begins."""
+
+    index: int
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A piece of an image: Bedrock's ``source`` (its bytes in base64) or ``error``."""
+
+    index: int
+    image: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """What a piece of the answer rests on."""
+
+    index: int
+    citation: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEnd:
+    """A content block is complete."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A document of an invoke stream.
+
+    Attributes:
+        document: one JSON document in the model's own schema, as the model wrote it.
+        frame: the event stream frame it came in, as it came.
+    """
+
+    document: bytes
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An event that Bedrock's service model did not list when this was written: passed on whole.
+
+    Attributes:
+        name: its ``:event-type``.
+        payload: what it carries, mostly JSON.
+        frame: the event stream frame it came in.
+    """
+
+    name: str
+    payload: bytes
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The answer is complete.
+
+    Attributes:
+        stop_reason: why the model stopped; ``None`` where only the model's own documents say so.
+        usage: tokens counted by Bedrock: ``inputTokens``, ``outputTokens``, … (fact 5).
+        details: what else Bedrock said at the end: ``metrics``, ``trace``, ``serviceTier``, ….
+    """
+
+    stop_reason: str | None
+    usage: Mapping[str, Any]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The answer is not complete, and here is why.
+
+    Attributes:
+        error: what the caller is told.
+        usage: what was counted so far, if anything was.
+        frame: the event stream frame in which Bedrock said so, if it did.
+    """
+
+    error: RelayError
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    frame: bytes | None = None
+
+
+Event: TypeAlias = (
+    Start
+    | Text
+    | Reasoning
+    | ReasoningSignature
+    | RedactedReasoning
+    | ToolStart
+    | ToolInput
+    | ToolResultStart
+    | ToolResult
+    | ImageStart
+    | Image
+    | Citation
+    | BlockEnd
+    | Chunk
+    | Unknown
+    | Done
+    | Failure
+)

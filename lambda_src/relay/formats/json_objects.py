@@ -1,0 +1,109 @@
+"""Server-sent events and NDJSON: one JSON object an event, told apart by its ``type``.
+
+``{"type":"start",…}``, pieces such as ``{"type":"text","index":0,"text":"…"}``, then one ``{"type":"done",…}`` or
+``{"type":"error",…}``. In SSE the objects are ``data:`` alone: ``EventSource`` gives unnamed events to ``onmessage``,
+and keeps the name ``error`` for itself.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+
+from relay import events as e
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_dump_ascii = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def server_sent_events(events: Iterable[e.Event]) -> Iterator[bytes]:
+    """Yield each event as one server-sent event."""
+    for event in events:
+        yield b"data: %b\n\n" % _encode(event)
+
+
+def ndjson(events: Iterable[e.Event]) -> Iterator[bytes]:
+    """Yield each event as one line."""
+    for event in events:
+        yield b"%b\n" % _encode(event)
+
+
+def _encode(event: e.Event) -> bytes:
+    """Return one line of JSON in UTF-8."""
+    if isinstance(event, e.Chunk):
+        return b'{"type":"chunk",%b}' % _chunk(event.document)
+    value = _describe(event)
+    try:
+        return _dump(value).encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair, the other half being in the next piece: JSON's escapes can carry it, UTF-8 cannot.
+        return _dump_ascii(value).encode()
+
+
+def _chunk(document: bytes) -> bytes:
+    """Return a model's document as a member, in its own bytes where those are one line of JSON."""
+    try:
+        value = json.loads(document)
+    except ValueError:
+        return b'"bytes":"%b"' % b64encode(document)
+    one_line = (
+        document if b"\n" not in document and b"\r" not in document else _dump_ascii(value).encode()
+    )
+    return b'"chunk":%b' % one_line
+
+
+def _describe(event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  # one case an event
+    match event:
+        case e.Text(index, text):
+            return {"type": "text", "index": index, "text": text}
+        case e.Reasoning(index, text):
+            return {"type": "reasoning", "index": index, "text": text}
+        case e.ReasoningSignature(index, signature):
+            return {"type": "reasoning_signature", "index": index, "signature": signature}
+        case e.RedactedReasoning(index, data):
+            return {"type": "redacted_reasoning", "index": index, "data": data}
+        case e.ToolStart(index, tool):
+            return {"type": "tool_start", "index": index, "tool": tool}
+        case e.ToolInput(index, piece):
+            return {"type": "tool_input", "index": index, "input": piece}
+        case e.ToolResultStart(index, result):
+            return {"type": "tool_result_start", "index": index, "result": result}
+        case e.ToolResult(index, content):
+            return {"type": "tool_result", "index": index, "content": content}
+        case e.ImageStart(index, format_):
+            return {"type": "image_start", "index": index, "format": format_}
+        case e.Image(index, image):
+            return {"type": "image", "index": index, "image": image}
+        case e.Citation(index, citation):
+            return {"type": "citation", "index": index, "citation": citation}
+        case e.BlockEnd(index):
+            return {"type": "block_end", "index": index}
+        case e.Chunk(document):
+            return {"type": "chunk", "chunk": json.loads(document)}
+        case e.Unknown(name, payload):
+            return {"type": "unknown", "name": name, "payload": _readable(payload)}
+        case e.Start(model, request_id):
+            return {"type": "start", "model": model, "request_id": request_id}
+        case e.Done(stop_reason, usage, details):
+            reason = {} if stop_reason is None else {"stop_reason": stop_reason}
+            return {"type": "done", **reason, "usage": usage, **details}
+        case e.Failure(error, usage):
+            return {
+                "type": "error",
+                "code": error.code,
+                "message": error.message,
+                "retryable": error.retryable,
+                **({"usage": usage} if usage else {}),
+            }
+
+
+def _readable(payload: bytes) -> Any:
+    """Return JSON as what it says, anything else in base64."""
+    try:
+        return json.loads(payload)
+    except ValueError:
+        return b64encode(payload).decode()

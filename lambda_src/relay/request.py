@@ -1,0 +1,253 @@
+"""A Lambda event becomes one request: a value that says all, or a ``RequestError`` that says what is wrong with it.
+
+Nothing downstream sees the event. A function URL's event (payload format 2.0) is routed by its path; any other event is
+a direct invocation, and is taken as the body of ``POST /stream`` itself, answered as NDJSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
+from urllib.parse import unquote
+
+from relay import accept, formats
+from relay.errors import RequestError
+from relay.shapes import Shape, convert, describe, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay.formats import Format
+    from relay.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Is the function up?"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall:
+    """A call of one of Bedrock's streaming APIs.
+
+    Attributes:
+        route: the route it came by, for the records.
+        operation: the API's name: ``ConverseStream`` or ``InvokeModelWithResponseStream``.
+        model: the id of an allowed model.
+        parameters: boto3's keyword arguments, ``modelId`` among them.
+        format: the wire format of the answer.
+    """
+
+    route: str
+    operation: str
+    model: str
+    parameters: Mapping[str, Any]
+    format: Format
+
+
+Request: TypeAlias = Health | ModelCall
+
+
+class Shapes(Protocol):
+    """Where the shapes of Bedrock's requests come from."""
+
+    def input_shape(self, operation: str) -> Shape:
+        """Return the shape of an operation's request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Http:
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: str
+    is_base64: bool
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def read_request(event: Any, settings: Settings, shapes: Shapes) -> Request:
+    """Return the request that an event makes.
+
+    Raises:
+        RequestError: it makes none; with a 4xx status and a message for the caller.
+    """
+    if not is_http(event):
+        return _direct(event, settings, shapes)
+    http = _http(event)
+    allowed = [method for method, pattern, _ in _ROUTES if pattern.fullmatch(http.path)]
+    if not allowed:
+        raise RequestError(404, "not_found", f"There is nothing at {http.path[:200]}.")
+    if http.method not in allowed:
+        allow = ", ".join(allowed)
+        message = f"{http.path[:200]} takes {allow}, got {http.method}."
+        raise RequestError(405, "method_not_allowed", message, headers={"allow": allow})
+    match, route = next(
+        (match, route)
+        for method, pattern, route in _ROUTES
+        if method == http.method and (match := pattern.fullmatch(http.path))
+    )
+    return route(http, match, settings, shapes)
+
+
+def is_http(event: Any) -> bool:
+    """Tell a function URL's event from a direct invocation, where there is no status to answer with."""
+    context = event.get("requestContext") if isinstance(event, dict) else None
+    return isinstance(context, dict) and "http" in context
+
+
+def _http(event: Mapping[str, Any]) -> _Http:
+    return _Http(
+        method=event["requestContext"]["http"]["method"],
+        path=event.get("rawPath") or "/",
+        headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
+        body=event.get("body") or "",
+        is_base64=bool(event.get("isBase64Encoded")),
+    )
+
+
+def _health(_http: _Http, _match: re.Match[str], _settings: Settings, _shapes: Shapes) -> Request:
+    return Health()
+
+
+def _stream(http: _Http, _match: re.Match[str], settings: Settings, shapes: Shapes) -> Request:
+    chosen = _negotiate(http, formats.CONVERSE)
+    return _converse(_parse(_body(http, settings)), chosen, "/stream", settings, shapes)
+
+
+def _direct(event: Any, settings: Settings, shapes: Shapes) -> Request:
+    return _converse(event, formats.NDJSON, "direct", settings, shapes)
+
+
+def _converse(
+    body: Any, chosen: Format, route: str, settings: Settings, shapes: Shapes
+) -> ModelCall:
+    """Read a ConverseStream request with its conveniences: ``prompt``, and no ``modelId``."""
+    if not isinstance(body, dict):
+        raise invalid("", "a JSON object", describe(body))
+    if ("prompt" in body) == ("messages" in body):
+        got = "both" if "prompt" in body else "neither"
+        raise invalid("prompt, messages", "one of the two", got)
+    fields = {"modelId": settings.model_ids[0], **body}
+    if "prompt" in body:
+        prompt = fields.pop("prompt")
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise invalid("prompt", "text that is not blank", describe(prompt))
+        fields["messages"] = [{"role": "user", "content": [{"text": prompt}]}]
+    elif not body["messages"]:
+        raise invalid("messages", "a list of at least one message", describe(body["messages"]))
+    parameters = convert(fields, shapes.input_shape("ConverseStream"), "")
+    return ModelCall(
+        route=route,
+        operation="ConverseStream",
+        model=_allowed(parameters["modelId"], settings),
+        parameters=parameters,
+        format=chosen,
+    )
+
+
+# InvokeModelWithResponseStream's parameters that travel as headers, under the names of Bedrock's own API.
+_INVOKE_HEADERS = {
+    "x-amzn-bedrock-accept": "accept",
+    "x-amzn-bedrock-trace": "trace",
+    "x-amzn-bedrock-guardrailidentifier": "guardrailIdentifier",
+    "x-amzn-bedrock-guardrailversion": "guardrailVersion",
+    "x-amzn-bedrock-performanceconfig-latency": "performanceConfigLatency",
+    "x-amzn-bedrock-service-tier": "serviceTier",
+    "x-amzn-bedrock-request-metadata": "requestMetadata",
+}
+
+
+def _invoke(http: _Http, match: re.Match[str], settings: Settings, shapes: Shapes) -> Request:
+    chosen = _negotiate(http, formats.INVOKE)
+    # The SDKs percent-encode ids and ARNs into one segment; Lambda may hand the path on decoded.
+    model = _allowed(unquote(match["model"]), settings)
+    headers = {name: http.headers[h] for h, name in _INVOKE_HEADERS.items() if h in http.headers}
+    body = _body(http, settings)
+    _parse(body)  # refused here rather than by Bedrock, but sent as it came
+    shape = shapes.input_shape("InvokeModelWithResponseStream")
+    parameters = {
+        "modelId": model,
+        "body": body,
+        "contentType": "application/json",
+        **{name: convert(value, shape.members[name], name) for name, value in headers.items()},
+    }
+    return ModelCall(
+        route="/model/{modelId}/invoke-with-response-stream",
+        operation="InvokeModelWithResponseStream",
+        model=model,
+        parameters=parameters,
+        format=chosen,
+    )
+
+
+_ROUTES = (
+    ("POST", re.compile(r"/stream"), _stream),
+    ("POST", re.compile(r"/model/(?P<model>.+)/invoke-with-response-stream"), _invoke),
+    ("GET", re.compile(r"/health"), _health),
+)
+
+
+def _negotiate(http: _Http, offered: Mapping[str, Format]) -> Format:
+    """Return the wire format for the answer; check that the question comes in JSON."""
+    if http.content_type not in {"", "application/json"} and not http.content_type.endswith(
+        "+json"
+    ):
+        message = f"content-type: expected application/json, got {http.content_type[:100]}"
+        raise RequestError(415, "unsupported_media_type", message)
+    wanted = http.headers.get("accept")
+    media_type = accept.choose(wanted, offered)
+    if media_type is None:
+        message = f"accept: expected one of {', '.join(offered)}, got {str(wanted)[:100]}"
+        raise RequestError(406, "not_acceptable", message)
+    return offered[media_type]
+
+
+def _body(http: _Http, settings: Settings) -> bytes:
+    limit = settings.max_request_bytes
+    # Nothing shrinks on decoding but base64, to three quarters: what is far too long is not decoded first.
+    if len(http.body) > limit * 4 // 3 + 4:
+        _too_large(limit)
+    try:
+        body = b64decode(http.body, validate=True) if http.is_base64 else http.body.encode()
+    except ValueError:
+        raise invalid("", "base64, as the event says", "something else") from None
+    if len(body) > limit:
+        _too_large(limit)
+    return body
+
+
+def _too_large(limit: int) -> NoReturn:
+    raise RequestError(
+        413, "payload_too_large", f"the body: expected at most {limit} bytes, got more"
+    )
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_constant=_no_constant)
+    except RecursionError:
+        raise invalid("", "JSON", "JSON that is nested too deeply") from None
+    except ValueError as error:
+        where = (
+            f"an error at character {error.pos}"
+            if isinstance(error, json.JSONDecodeError)
+            else "something else"
+        )
+        raise invalid("", "JSON", where if body else "nothing") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and Infinity are Python's extension of JSON
+
+
+def _allowed(model: str, settings: Settings) -> str:
+    if model not in settings.model_ids:
+        message = f"modelId: expected a model that this deployment allows, got {model[:200]}"
+        raise RequestError(404, "model_not_found", message)
+    return model

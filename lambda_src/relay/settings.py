@@ -1,0 +1,85 @@
+"""What a deployment chooses, read once from the environment.
+
+A value that cannot be used fails the function's initialisation, with the variable's name, rather than a request later.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The relay's settings. Each is named in the environment as here, in upper case, after ``RIVULET_``.
+
+    Attributes:
+        model_ids: the models that callers may use: model ids, inference profile ids or ARNs, separated by commas. The
+            first is for requests that name none.
+        max_request_bytes: the longest request body. Lambda itself takes 6 MB, base64 and headers included.
+        max_attempts: how often a call is tried before its stream begins, the first time included.
+        connect_timeout: seconds to reach Bedrock.
+        read_timeout: seconds that Bedrock may be silent. Some models think for minutes between two pieces of a tool
+            call (fact 8).
+        log_content: whether prompts and answers are logged.
+    """
+
+    model_ids: tuple[str, ...]
+    max_request_bytes: int
+    max_attempts: int
+    connect_timeout: float
+    read_timeout: float
+    log_content: bool
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read the settings.
+
+        Raises:
+            ValueError: a variable is missing or wrong; the message names it, what was expected and what came.
+        """
+        model_ids = tuple(
+            m for m in map(str.strip, _read(environment, "model_ids").split(",")) if m
+        )
+        if not model_ids:
+            raise ValueError("RIVULET_MODEL_IDS: expected at least one model id, got none")
+        return cls(
+            model_ids=model_ids,
+            max_request_bytes=_number(environment, "max_request_bytes", 6 * 1024 * 1024, int),
+            max_attempts=_number(environment, "max_attempts", 3, int),
+            connect_timeout=_number(environment, "connect_timeout", 5.0, float),
+            read_timeout=_number(environment, "read_timeout", 180.0, float),
+            log_content=_flag(environment, "log_content"),
+        )
+
+
+def _read(environment: Mapping[str, str], name: str) -> str:
+    return environment.get(f"RIVULET_{name.upper()}", "").strip()
+
+
+def _number(
+    environment: Mapping[str, str], name: str, default: Number, kind: Callable[[str], Number]
+) -> Number:
+    text = _read(environment, name)
+    if not text:
+        return default
+    with suppress(ValueError):
+        value = kind(text)
+        if 0 < value < math.inf:
+            return value
+    what = "a whole number" if kind is int else "a number"
+    raise ValueError(f"RIVULET_{name.upper()}: expected {what} above 0, got {text!r}")
+
+
+def _flag(environment: Mapping[str, str], name: str) -> bool:
+    text = _read(environment, name).lower()
+    if text not in {"", "true", "false"}:
+        raise ValueError(f"RIVULET_{name.upper()}: expected true or false, got {text!r}")
+    return text == "true"
