@@ -1,0 +1,227 @@
+"""The template, by property: what CloudFormation will be asked for, and what it will not."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from infra import bedrock_access
+from infra.config import DEFAULT_MODEL_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aws_cdk.assertions import Template
+
+    Synthesise = Callable[..., Template]
+
+pytestmark = pytest.mark.xdist_group("synth")
+
+MODELS = (
+    "amazon.nova-lite-v1:0",
+    "eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "global.amazon.nova-2-lite-v1:0",
+    "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc123=meta.llama3-1",
+    "arn:aws:bedrock:eu-west-1:123456789012:provisioned-model/abc123def456",
+)
+
+
+def only(template: Template, kind: str) -> dict[str, Any]:
+    """Return the one resource of this kind."""
+    (resource,) = template.find_resources(kind).values()
+    return dict(resource)
+
+
+def properties(template: Template, kind: str) -> dict[str, Any]:
+    return dict(only(template, kind)["Properties"])
+
+
+def allowed(template: Template) -> list[dict[str, Any]]:
+    """Return the statements of the function's role."""
+    document = properties(template, "AWS::IAM::Policy")["PolicyDocument"]
+    return list(document["Statement"])
+
+
+def listed(value: Any) -> list[Any]:
+    """CloudFormation writes a list of one as the one."""
+    return value if isinstance(value, list) else [value]
+
+
+def test_function(synthesise: Synthesise) -> None:
+    """The function runs our bootstrap on the managed runtime, on arm64, traced, with a log group of its own."""
+    template = synthesise()
+    function = properties(template, "AWS::Lambda::Function")
+    assert function["Runtime"] == "python3.13"
+    assert function["Architectures"] == ["arm64"]
+    assert function["Handler"] == "handler.handle"
+    assert function["MemorySize"] == 256
+    assert function["Timeout"] == 900
+    assert function["TracingConfig"] == {"Mode": "Active"}
+    (log_group,) = template.find_resources("AWS::Logs::LogGroup")
+    assert function["LoggingConfig"] == {"LogFormat": "Text", "LogGroup": {"Ref": log_group}}
+    assert function["Environment"]["Variables"] == {
+        "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+        "POWERTOOLS_METRICS_NAMESPACE": "Rivulet",
+        "POWERTOOLS_SERVICE_NAME": "rivulet",
+        "RIVULET_MODEL_IDS": DEFAULT_MODEL_ID,
+    }
+    assert not template.find_resources("AWS::Lambda::LayerVersion")
+    assert "Layers" not in function
+
+
+def test_url(synthesise: Synthesise) -> None:
+    """The URL streams, asks for AWS signatures, and no resource policy lets anyone past that."""
+    template = synthesise()
+    url = properties(template, "AWS::Lambda::Url")
+    assert (url["AuthType"], url["InvokeMode"]) == ("AWS_IAM", "RESPONSE_STREAM")
+    assert not template.find_resources("AWS::Lambda::Permission")
+
+
+def test_logs(synthesise: Synthesise) -> None:
+    """Logs are kept as long as chosen, and go with the stack unless chosen otherwise."""
+    default, kept = synthesise(), synthesise(retain_logs=True, log_retention_days=365)
+    assert properties(default, "AWS::Logs::LogGroup")["RetentionInDays"] == 30
+    assert properties(kept, "AWS::Logs::LogGroup")["RetentionInDays"] == 365
+    assert only(default, "AWS::Logs::LogGroup")["DeletionPolicy"] == "Delete"
+    assert only(kept, "AWS::Logs::LogGroup")["DeletionPolicy"] == "Retain"
+
+
+def test_every_retention_has_a_name(synthesise: Synthesise) -> None:
+    """The table of retentions gives each the name that CDK gives it."""
+    from aws_cdk.aws_logs import RetentionDays
+
+    from infra.config import RETENTION
+
+    assert set(RETENTION.values()) == {day.name for day in RetentionDays} - {"INFINITE"}
+    for days in (1, 400, 3653):
+        template = synthesise(log_retention_days=days)
+        assert properties(template, "AWS::Logs::LogGroup")["RetentionInDays"] == days
+
+
+def test_role(synthesise: Synthesise) -> None:
+    """The role can stream from the models, write its one log group and send traces: nothing else."""
+    template = synthesise(model_ids=MODELS)
+    role = properties(template, "AWS::IAM::Role")
+    assert "ManagedPolicyArns" not in role
+    assert "Policies" not in role
+    actions = {action for statement in allowed(template) for action in listed(statement["Action"])}
+    assert actions == {
+        "bedrock:InvokeModelWithResponseStream",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "xray:PutTelemetryRecords",
+        "xray:PutTraceSegments",
+    }
+    for statement in allowed(template):
+        # Tracing has no resources to name; everything else names its own.
+        tracing = all(action.startswith("xray:") for action in listed(statement["Action"]))
+        assert (statement["Resource"] == "*") == tracing
+        assert statement["Effect"] == "Allow"
+
+
+def test_bedrock_statements(synthesise: Synthesise) -> None:
+    """What was computed for the models is what the role is given, placeholders for CloudFormation to fill."""
+    template = synthesise(model_ids=MODELS, guardrail_ids=("abc123",))
+    given = {statement["Sid"]: statement for statement in allowed(template) if "Sid" in statement}
+    expected = bedrock_access.statements(MODELS, ["abc123"])
+    assert set(given) == {statement.sid for statement in expected}
+    for statement in expected:
+        written = given[statement.sid]
+        assert listed(written["Action"]) == list(statement.actions)
+        assert substituted(written["Resource"]) == list(statement.resources)
+        condition = written.get("Condition", {"StringEquals": {}})["StringEquals"]
+        wanted = statement.conditions.get("StringEquals", {})
+        assert {key: substituted(value) for key, value in condition.items()} == {
+            key: list(value) for key, value in wanted.items()
+        }
+
+
+def substituted(value: Any) -> list[str]:
+    return [item["Fn::Sub"] if isinstance(item, dict) else item for item in listed(value)]
+
+
+def test_models_reach_the_function(synthesise: Synthesise) -> None:
+    """The function is told the models by what Bedrock is called with, the first being the default."""
+    function = properties(synthesise(model_ids=MODELS), "AWS::Lambda::Function")
+    told = function["Environment"]["Variables"]["RIVULET_MODEL_IDS"].split(",")
+    assert told == [model.partition("=")[0] for model in MODELS]
+
+
+@pytest.mark.parametrize(
+    ("choice", "value", "place", "expected"),
+    [
+        ("architecture", "x86_64", "Architectures", ["x86_64"]),
+        ("memory_mb", 1024, "MemorySize", 1024),
+        ("timeout_seconds", 60, "Timeout", 60),
+        ("log_level", "DEBUG", "POWERTOOLS_LOG_LEVEL", "DEBUG"),
+        ("log_content", True, "RIVULET_LOG_CONTENT", "true"),
+        ("service_name", "chat", "POWERTOOLS_SERVICE_NAME", "chat"),
+        ("metrics_namespace", "Chat", "POWERTOOLS_METRICS_NAMESPACE", "Chat"),
+    ],
+)
+def test_choice(
+    synthesise: Synthesise, choice: str, value: object, place: str, expected: object
+) -> None:
+    """Each choice arrives in its one place, and changes nothing else but the package it needs."""
+    chosen, default = (
+        properties(synthesise(**choices), "AWS::Lambda::Function") | {"Code": None}
+        for choices in ({choice: value}, {})
+    )
+    for function in (chosen, default):
+        function |= function.pop("Environment")["Variables"]  # noqa: PLW2901  flattened where it is
+    assert chosen.pop(place) == expected
+    default.pop(place, None)
+    assert chosen == default
+
+
+def test_outputs(synthesise: Synthesise) -> None:
+    """A caller is told the URL, and an operator the function's name and ARN."""
+    assert set(synthesise().find_outputs("*")) == {"Url", "FunctionName", "FunctionArn"}
+
+
+def test_names_nothing(synthesise: Synthesise) -> None:
+    """Names are CloudFormation's to make, so that two stacks can live in one account and region."""
+    names = re.compile(r"^(Function|Role|LogGroup|Policy)Name$")
+    for resource in synthesise().to_json()["Resources"].values():
+        if resource["Type"] != "AWS::IAM::Policy":  # whose name is inside its role
+            assert not [key for key in resource["Properties"] if names.match(key)]
+
+
+def test_belongs_nowhere(synthesise: Synthesise) -> None:
+    """The template names no account, region or partition: it deploys anywhere."""
+    text = json.dumps(synthesise().to_json())
+    assert not re.search(r"\d{12}|[a-z]{2}-[a-z]+-\d|arn:aws", text)
+
+
+@pytest.mark.usefixtures("node")
+def test_in_a_stack_of_ones_own() -> None:
+    """The construct stands twice in someone else's stack, and grants a role both permissions to call its URL."""
+    from aws_cdk import App, Stack
+    from aws_cdk import aws_iam as iam
+    from aws_cdk.assertions import Template
+
+    from infra.config import Config
+    from infra.function import BedrockStreamFunction
+
+    stack = Stack(App(), "Shop")
+    caller = iam.Role(stack, "Caller", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
+    BedrockStreamFunction(stack, "Small").grant_invoke_url(caller)
+    BedrockStreamFunction(stack, "Large", config=Config(memory_mb=1024))
+
+    template = Template.from_stack(stack)
+    functions = template.find_resources("AWS::Lambda::Function").values()
+    assert sorted(function["Properties"]["MemorySize"] for function in functions) == [256, 1024]
+    (granted,) = template.find_resources(
+        "AWS::IAM::Policy", {"Properties": {"Roles": [stack.resolve(caller.role_name)]}}
+    ).values()
+    statements = granted["Properties"]["PolicyDocument"]["Statement"]
+    assert {statement["Action"] for statement in statements} == {
+        "lambda:InvokeFunction",
+        "lambda:InvokeFunctionUrl",
+    }
+    (direct,) = [found for found in statements if found["Action"] == "lambda:InvokeFunction"]
+    assert direct["Condition"] == {"Bool": {"lambda:InvokedViaFunctionUrl": True}}

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.bedrock_access import GEOGRAPHIES, guardrail_arn, model, statements
+
+HERE = "arn:${AWS::Partition}:bedrock:${AWS::Region}"
+MINE = HERE + ":${AWS::AccountId}"
+HOME = "arn:aws-us-gov:bedrock:us-gov-west-1:123456789012"
+
+CLAUDE = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+NOVA = "amazon.nova-2-lite-v1:0"
+EVERYWHERE = "arn:${AWS::Partition}:bedrock:*::foundation-model"
+
+
+@pytest.mark.parametrize(
+    ("text", "model_id", "arn", "reached"),
+    [
+        pytest.param(CLAUDE, CLAUDE, f"{HERE}::foundation-model/{CLAUDE}", (), id="model id"),
+        pytest.param(
+            "deepseek.v3.2",
+            "deepseek.v3.2",
+            f"{HERE}::foundation-model/deepseek.v3.2",
+            (),
+            id="a dot in the model's name does not make the provider a geography",
+        ),
+        *(
+            pytest.param(
+                f"{geography}.{CLAUDE}",
+                f"{geography}.{CLAUDE}",
+                f"{MINE}:inference-profile/{geography}.{CLAUDE}",
+                (f"{EVERYWHERE}/{CLAUDE}",),
+                id=f"profile {geography}",
+            )
+            for geography in sorted(GEOGRAPHIES - {"global"})
+        ),
+        pytest.param(
+            f"global.{NOVA}",
+            f"global.{NOVA}",
+            f"{MINE}:inference-profile/global.{NOVA}",
+            (
+                f"{HERE}::foundation-model/{NOVA}",
+                f"arn:${{AWS::Partition}}:bedrock:::foundation-model/{NOVA}",
+            ),
+            id="global profile",
+        ),
+        pytest.param(
+            f"{HOME}:inference-profile/xx.{CLAUDE}",
+            f"{HOME}:inference-profile/xx.{CLAUDE}",
+            f"{HOME}:inference-profile/xx.{CLAUDE}",
+            (f"arn:aws-us-gov:bedrock:*::foundation-model/{CLAUDE}",),
+            id="a profile by its ARN, of a geography that is not known yet",
+        ),
+        *(
+            pytest.param(arn, arn, arn, (), id=arn.split(":")[-1])
+            for arn in (
+                f"arn:aws-cn:bedrock:cn-north-1::foundation-model/{NOVA}",
+                f"{HOME}:provisioned-model/abcdef123456",
+                f"{HOME}:imported-model/abcdef123456",
+                f"{HOME}:custom-model-deployment/abcdef123456",
+                f"{HOME}:custom-model/amazon.nova-lite-v1:0:300k/abcdef123456",
+            )
+        ),
+        pytest.param(
+            f"{HOME}:application-inference-profile/abc123def456={CLAUDE}",
+            f"{HOME}:application-inference-profile/abc123def456",
+            f"{HOME}:application-inference-profile/abc123def456",
+            (f"{HERE}::foundation-model/{CLAUDE}",),
+            id="application profile of one region",
+        ),
+        pytest.param(
+            f"{HOME}:application-inference-profile/abc123def456=us.{CLAUDE}",
+            f"{HOME}:application-inference-profile/abc123def456",
+            f"{HOME}:application-inference-profile/abc123def456",
+            (f"{EVERYWHERE}/{CLAUDE}",),
+            id="application profile copied from a geographic one",
+        ),
+    ],
+)
+def test_resolves(text: str, model_id: str, arn: str, reached: tuple[str, ...]) -> None:
+    """Each form of a model id becomes what is called, its ARN and the models behind it."""
+    resolved = model(text)
+    assert (resolved.model_id, resolved.arn, resolved.reached) == (model_id, arn, reached)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "a model id"),
+        ("claude", "a model id"),
+        ("*", "a model id"),
+        ("anthropic.*", "a model id"),
+        ("anthropic.claude?", "a model id"),
+        ("anthropic.claude v1", "a model id"),
+        ("${AWS::Partition}.x", "a model id"),
+        ("arn:aws:bedrock:*::foundation-model/amazon.nova", "a model id"),
+        ("arn:aws:bedrock:us-east-1:123456789012:guardrail/abc", "a model id"),
+        ("arn:aws:s3:::bucket", "a model id"),
+        ("arn:aws:bedrock:us-east-1::inference-profile/us.amazon.nova", "a model id"),
+        (f"{HOME}:application-inference-profile/abc", "what the profile was copied from"),
+        (f"{HOME}:application-inference-profile/abc=", "what the profile was copied from"),
+        (f"{HOME}:application-inference-profile/abc=nova", "a model id"),
+        (f"{NOVA}={CLAUDE}", "'=' only after an application inference profile's ARN"),
+    ],
+)
+def test_refuses(text: str, expected: str) -> None:
+    """What is not a model, and above all what IAM would read as a wildcard, is refused."""
+    with pytest.raises(ValueError, match=f"^expected {re.escape(expected)}"):
+        model(text)
+
+
+def test_statements_of_a_model() -> None:
+    """A foundation model needs one statement: the streaming action on it, in the stack's region."""
+    (statement,) = statements([CLAUDE])
+    assert statement.actions == ("bedrock:InvokeModelWithResponseStream",)
+    assert statement.resources == (f"{HERE}::foundation-model/{CLAUDE}",)
+    assert not statement.conditions
+
+
+def test_statements_of_a_profile() -> None:
+    """What lies behind a profile is allowed only when the call comes in through that profile."""
+    invoked, behind = statements([f"eu.{CLAUDE}"])
+    assert invoked.resources == (f"{MINE}:inference-profile/eu.{CLAUDE}",)
+    assert behind.resources == (f"{EVERYWHERE}/{CLAUDE}",)
+    assert behind.conditions == {"StringEquals": {"bedrock:InferenceProfileArn": invoked.resources}}
+
+
+def test_statements_of_guardrails() -> None:
+    """Guardrails are allowed by name, and only their use."""
+    _, guardrails = statements([CLAUDE], ["abc123", f"{HOME}:guardrail/def456"])
+    assert guardrails.actions == ("bedrock:ApplyGuardrail",)
+    assert guardrails.resources == (f"{MINE}:guardrail/abc123", f"{HOME}:guardrail/def456")
+
+
+@pytest.mark.parametrize("text", ["", "*", "ABC", f"{HOME}:guardrail/*", f"{HOME}:agent/abc"])
+def test_refuses_a_guardrail(text: str) -> None:
+    """What is not a guardrail is refused."""
+    with pytest.raises(ValueError, match=r"^expected a guardrail's id"):
+        guardrail_arn(text)
+
+
+_PARTS = st.from_regex(r"[a-z0-9-]{1,8}", fullmatch=True)
+_IDS = st.builds("{}.{}:{}".format, _PARTS, _PARTS, _PARTS)
+_PROFILES = st.builds("{}.{}".format, st.sampled_from(sorted(GEOGRAPHIES)), _IDS)
+
+
+@given(st.lists(_IDS | _PROFILES, min_size=1, max_size=6))
+def test_no_statement_is_wide(texts: list[str]) -> None:
+    """Whatever the models, no statement has a wildcard but the region, and that under its condition."""
+    for statement in statements(texts):
+        for resource in statement.resources:
+            wide = "*" in resource
+            assert not wide or resource.startswith(f"{EVERYWHERE}/")
+            assert not wide or "bedrock:InferenceProfileArn" in statement.conditions["StringEquals"]
+            assert "*" not in resource.removeprefix(EVERYWHERE)
