@@ -7,6 +7,7 @@ so an interpreter of that version has to be at hand; without one the package wor
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -20,11 +21,11 @@ CODE_ROOT = "/var/task"  # where Lambda unpacks the zip: the path that traceback
 
 def find_interpreter(version: str) -> str | None:
     """Find a CPython of this version: the one that runs this, or one on the PATH."""
-    tag = f"cpython-{version.replace('.', '')}"
     for name in (sys.executable, f"python{version}"):
         path = shutil.which(name)
-        if path and _cache_tag(path) == tag:
-            return path
+        tag, _, executable = _ask(path, version).partition(" ") if path else ("", "", "")
+        if tag == f"cpython-{version.replace('.', '')}":
+            return executable
     return None
 
 
@@ -38,10 +39,12 @@ def compile_tree(directory: Path, interpreter: str) -> None:
     subprocess.run([interpreter, "-I", "-m", "compileall", *options, str(directory)], check=True)
 
 
-def _cache_tag(interpreter: str) -> str:
-    # Asked, not believed: a version manager's shim has the name without there being an interpreter.
-    program = "import sys; print(sys.implementation.cache_tag)"
+def _ask(path: str, version: str) -> str:
+    # Asked, not believed: what is called pythonX.Y may be a version manager's shim without there
+    # being an X.Y behind it. pyenv's gives the one there is only to whoever names it.
+    program = "import sys; print(sys.implementation.cache_tag, sys.executable)"
+    environment = {**os.environ, "PYENV_VERSION": version}
     asked = subprocess.run(
-        [interpreter, "-c", program], capture_output=True, text=True, check=False
+        [path, "-I", "-c", program], capture_output=True, text=True, check=False, env=environment
     )
     return asked.stdout.strip()

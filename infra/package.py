@@ -47,9 +47,10 @@ PRUNED = (
     "*.dist-info/*",
 )
 KEPT = (
-    # All that a bedrock-runtime client opens. Credentials come from the environment, or over HTTP
-    # with SnapStart, so that no other service's model is ever loaded.
+    # All that is ever opened: the relay's client, and one that the X-Ray SDK makes when imported.
+    # Credentials come from the environment, or over HTTP with SnapStart: no service's model.
     "botocore/data/bedrock-runtime/*",
+    "botocore/data/xray/*",
     "botocore/data/_retry.json",
     "botocore/data/endpoints.json",
     "botocore/data/partitions.json",

@@ -38,6 +38,7 @@ DEPENDENCIES = {
     "botocore/data/_retry.json": True,
     ENDPOINTS: True,
     "botocore/data/bedrock-runtime/2023-09-30/service-2.json.gz": True,
+    "botocore/data/xray/2016-04-12/service-2.json.gz": True,
     "botocore/data/bedrock-runtime-extra/2023-09-30/service-2.json.gz": False,
     "botocore/data/s3/2006-03-01/paginators-1.json": False,
     "boto3-1.0.dist-info/METADATA": True,
