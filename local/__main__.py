@@ -1,0 +1,165 @@
+"""``python -m local run`` and ``serve``: the function at home, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import signal
+import sys
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from local.caller import ask
+from local.configuration import FunctionConfiguration
+from local.function import MODEL_IDS, LocalFunction, StartError
+from local.pace import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_DEFAULT_PROMPT = "Why do streams feel faster than answers that come whole?"
+
+_SERVING = """\
+The function is up at {url} {backend}. Ctrl-C ends it. To try, in another terminal:
+
+  server-sent events
+    curl -N {url}/stream -H 'content-type: application/json' -d '{{"prompt": "How does a token travel?"}}'
+  NDJSON
+    curl -N {url}/stream -H 'content-type: application/json' -H 'accept: application/x-ndjson' \\
+      -d '{{"prompt": "What happens when a stream fails?"}}'
+  plain text
+    curl -N {url}/stream -H 'content-type: application/json' -H 'accept: text/plain' \\
+      -d '{{"prompt": "What does a stream cost?"}}'
+  the model's own schema, as server-sent events
+    curl -N {url}/model/{model}/invoke-with-response-stream -H 'content-type: application/json' \\
+      -H 'accept: text/event-stream' -d '{body}'
+  is it well?
+    curl {url}/health
+
+  InvokeWithResponseStream, for AWS SDKs: endpoint {invoke_url}, function {name}
+"""
+_ANTHROPIC_BODY = {
+    "anthropic_version": "bedrock-2023-05-31",
+    "max_tokens": 500,
+    "messages": [{"role": "user", "content": "Hello!"}],
+}
+_NOVA_BODY = {"messages": [{"role": "user", "content": [{"text": "Hello!"}]}]}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the arguments say; return the exit status."""
+    options = _parser().parse_args(arguments)
+    # A terminal that hangs up or a supervisor that ends it: leave as with Ctrl-C, so that no process stays behind.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    try:
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except KeyboardInterrupt:
+        return 130
+    except StartError as error:
+        print(f"the function did not start: {error}", file=sys.stderr)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        print(
+            f"port {options.port} is taken: end what listens there, or choose another with --port",
+            file=sys.stderr,
+        )
+    return 1
+
+
+def run(options: argparse.Namespace) -> int:
+    """Start everything, ask the prompt and print the answer while it comes."""
+    with _function(options, on_log=None) as function:
+        print(f"> {options.prompt}\n", flush=True)
+        problem = ask(function.url, options.prompt)
+    if problem is not None:
+        print(f"\nfailed: {problem}", file=sys.stderr)
+        print("\n".join(["the function's log:", *function.log]), file=sys.stderr)
+        return 1
+    return 0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Stay up until someone ends it; what the function says goes to the terminal."""
+    with _function(options, on_log=lambda line: print(line, flush=True)) as function:
+        model = options.model or MODEL_IDS[0]
+        print(
+            _SERVING.format(
+                url=function.url,
+                invoke_url=function.invoke_url,
+                name=FunctionConfiguration().name,
+                backend="with the real Bedrock" if options.real else "with a stand-in for Bedrock",
+                model=model,
+                body=json.dumps(_ANTHROPIC_BODY if "anthropic" in model else _NOVA_BODY),
+            ),
+            flush=True,
+        )
+        threading.Event().wait()
+    return 0
+
+
+def _function(options: argparse.Namespace, on_log: Callable[[str], None] | None) -> LocalFunction:
+    configuration = FunctionConfiguration(timeout=options.timeout)
+    if options.real:
+        configuration = replace(configuration, region=_region(options.region))
+        print(
+            f"With the real Bedrock in {configuration.region}, on your AWS credentials: tokens cost money.",
+            flush=True,
+        )
+    return LocalFunction(
+        configuration,
+        pace=Pace(options.time_to_first_token, options.tokens_per_second),
+        model_ids=(options.model,) if options.model else MODEL_IDS,
+        real=options.real,
+        port=options.port,
+        on_log=on_log,
+    )
+
+
+def _region(chosen: str | None) -> str:
+    """Return the chosen region, or the one that the user's own AWS configuration names."""
+    if chosen:
+        return chosen
+    import botocore.session  # noqa: PLC0415, TID251  # it alone knows all the places; no call is made
+
+    region = botocore.session.get_session().get_config_variable("region")
+    return str(region or FunctionConfiguration().region)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--real", action="store_true", help="talk to Bedrock itself, with your AWS credentials"
+    )
+    common.add_argument("--region", help="with --real: the AWS region")
+    common.add_argument("--model", metavar="ID", help="the model, or inference profile, to use")
+    common.add_argument(
+        "--time-to-first-token", metavar="S", type=float, default=Pace().time_to_first_token
+    )
+    common.add_argument(
+        "--tokens-per-second", metavar="N", type=float, default=Pace().tokens_per_second
+    )
+    common.add_argument(
+        "--timeout", metavar="S", type=float, default=FunctionConfiguration().timeout
+    )
+    one = commands.add_parser("run", parents=[common], help=run.__doc__)
+    one.add_argument("--prompt", default=_DEFAULT_PROMPT)
+    one.set_defaults(command=run, port=0)
+    many = commands.add_parser("serve", parents=[common], help=serve.__doc__)
+    many.add_argument("--port", type=int, default=8080)
+    many.set_defaults(command=serve)
+    return parser
+
+
+def _leave(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

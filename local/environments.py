@@ -1,0 +1,99 @@
+"""The execution environments of one function: as many as there are invocations at once, up to a limit, as in Lambda."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from local.environment import Environment
+from local.invocation import Failure, Invocation, Throttled
+from local.lifeline import Lifeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from local.configuration import FunctionConfiguration
+
+
+class Environments:
+    """The environments.
+
+    Attributes:
+        function: what runs in them.
+        log: takes each line that they say.
+    """
+
+    def __init__(self, function: FunctionConfiguration, log: Callable[[str], None]) -> None:
+        self.function = function
+        self.log = log
+        self._lifeline = Lifeline()
+        self._all: set[Environment] = set()
+        self._idle: list[Environment] = []
+        self._work: set[asyncio.Task[None]] = set()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that live."""
+        return [environment.pid for environment in self._all if environment.alive]
+
+    async def provision(self) -> Failure | None:
+        """Start the environments that are to be there beforehand; return why one cannot be."""
+        wanted = [self._new() for _ in range(self.function.provisioned_concurrency)]
+        failures = await asyncio.gather(*(environment.start() for environment in wanted))
+        for environment, failure in zip(wanted, failures, strict=True):
+            await self._give_back(environment, failure)
+        return next(filter(None, failures), None)
+
+    async def invoke(self, invocation: Invocation) -> Failure | None:
+        """Have an invocation served; return once its answer is whole, with why it failed if it did.
+
+        Raises:
+            Throttled: all environments are busy, and there may be no more of them.
+        """
+        environment = self._take_idle()
+        if environment is None and len(self._all) >= self.function.concurrency:
+            raise Throttled
+        work = asyncio.create_task(self._serve(environment, invocation))
+        self._work.add(work)
+        work.add_done_callback(self._work.discard)
+        return await invocation.outcome
+
+    async def close(self) -> None:
+        """End all processes."""
+        for work in self._work:
+            work.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        await asyncio.gather(*(environment.stop() for environment in self._all))
+        self._lifeline.close()
+
+    async def _serve(self, environment: Environment | None, invocation: Invocation) -> None:
+        failure = None
+        if environment is None:
+            environment = self._new()
+            failure = await environment.start()
+        if failure is None:
+            await environment.invoke(invocation)
+        else:
+            self.log(f"RequestId: {invocation.id} Error: {failure.message} {failure.type}")
+            invocation.settle(failure)
+        await self._give_back(environment, failure)
+
+    def _new(self) -> Environment:
+        environment = Environment(self.function, self.log, self._lifeline)
+        self._all.add(environment)
+        return environment
+
+    def _take_idle(self) -> Environment | None:
+        while self._idle:
+            environment = self._idle.pop()
+            if environment.alive:
+                return environment
+            self._all.discard(environment)
+        return None
+
+    async def _give_back(self, environment: Environment, failure: Failure | None) -> None:
+        if failure is None and environment.alive:
+            self._idle.append(environment)
+        else:
+            await environment.stop()
+            self._all.discard(environment)
