@@ -28,12 +28,15 @@ from awslambdaric.lambda_runtime_client import (
 )
 from awslambdaric.lambda_runtime_marshaller import to_json
 
-from streaming_runtime.runtime_api import Answer, RuntimeApi, StreamedBody
+from streaming_runtime.errors import ResponseStarted
+from streaming_runtime.runtime_api import RuntimeApi, StreamedBody
 
 del sys.modules["runtime_client"]  # the name is the function's to use
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from streaming_runtime.exchange import Answer
 
 _USER_AGENT = f"aws-lambda-python/{sys.version.split()[0]}-{__version__} streaming-runtime/1"
 # Larger causes are left out, as awslambdaric does: servers refuse such headers.
@@ -55,7 +58,13 @@ class StreamingCalls:
         self._body: StreamedBody | None = None
 
     def open_response(self, *, over_http: bool) -> StreamedBody:
-        """Open the streamed response to the invocation in hand."""
+        """Open the streamed response to the invocation in hand.
+
+        Raises:
+            ResponseStarted: it has one already, with bytes on their way.
+        """
+        if self._body is not None and self._body.started:
+            raise ResponseStarted("a response was started; expected one an invocation")
         self._body = self._api.open_response(
             self._request_id, self._invocation_headers, over_http=over_http
         )
@@ -118,7 +127,7 @@ class StreamingCalls:
             self._finish(self._body)
         else:
             headers = {"Content-Type": "application/json", ERROR_TYPE_HEADER: error_type}
-            if len(xray_fault) < _XRAY_CAUSE_LIMIT and xray_fault.isascii():
+            if len(xray_fault.encode()) < _XRAY_CAUSE_LIMIT:
                 headers["Lambda-Runtime-Function-XRay-Error-Cause"] = xray_fault
             path = f"/runtime/invocation/{invoke_id}/error"
             self._post(path, error_response_data.encode(), headers)
@@ -175,4 +184,4 @@ class StreamingRuntimeClient(StreamingCalls, LambdaRuntimeClient):  # type: igno
 
 def _utf8(header: str | None) -> str | None:
     """Undo the reading of a header as Latin-1: Lambda sends JSON in UTF-8 here."""
-    return header.encode("latin-1").decode() if header else None
+    return header.encode("latin-1").decode(errors="replace") if header else None

@@ -33,6 +33,9 @@ class StreamingHandler(Protocol):
         """Handle one invocation."""
 
 
+# What a request context holds: payload 2.0 (function URLs, HTTP APIs), payload 1.0 (REST APIs), load balancers.
+_HTTP_KEYS = frozenset({"http", "httpMethod", "elb"})
+
 _opener: ResponseOpener | None = None
 
 
@@ -62,22 +65,31 @@ def stream_response(handler: StreamingHandler) -> Callable[[Any, Any], Any]:
 
 def _run(handler: StreamingHandler, event: Any, context: Any, body: Body) -> None:
     response = Response(body)
-    handler(event, context, response=response)
-    response.start()  # an empty answer has a status too, and callers hang without it (fact 33)
+    try:
+        returned: object = handler(event, context, response=response)  # type: ignore[func-returns-value]  # it may err
+        if returned is not None:  # a generator or a coroutine would not even have run
+            raise TypeError(
+                f"{handler}: expected to write to its response and return None, got {type(returned).__name__}"
+            )
+        response.start()  # an empty answer has a status too, and callers hang without it (fact 33)
+    finally:
+        response.end()
 
 
 def _is_http(event: Any) -> bool:
-    """Tell a request of a function URL (payload 2.0) or of API Gateway from a direct invocation."""
+    """Tell a request of a function URL, API Gateway or a load balancer from a direct invocation."""
     context = event.get("requestContext") if isinstance(event, dict) else None
-    return isinstance(context, dict) and ("http" in context or "httpMethod" in context)
+    return isinstance(context, dict) and not _HTTP_KEYS.isdisjoint(context)
 
 
 def _must_buffer(event: Any) -> bool:
     """Tell whether the way in can only carry a whole answer."""
     if os.environ.get(INVOKE_MODE) == "BUFFERED":
         return True
+    if not _is_http(event):
+        return False
+    context = event["requestContext"]
     # API Gateway's HTTP APIs share the URL's payload format, but cannot stream. (REST APIs can: payload 1.0.)
-    return _is_http(event) and (
-        "http" in event["requestContext"]
-        and ".execute-api." in event["requestContext"].get("domainName", "")
+    return "elb" in context or (
+        "http" in context and ".execute-api." in (context.get("domainName") or "")
     )

@@ -3,8 +3,8 @@
 ::
 
     ResponseStreamError
-    ├── ResponseStarted   status, headers or cookies were set after the first byte: a bug in the handler
-    └── ResponseClosed    Lambda or the caller ended the stream: nobody reads what is written from now on
+    ├── ResponseStarted   what precedes the first byte was set after it: a bug in the handler
+    └── ResponseClosed    nobody reads what is written from now on: the handler should stop
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ class ResponseStreamError(Exception):
 
 
 class ResponseStarted(ResponseStreamError):
-    """Status, headers and cookies are settled once the first byte is written."""
+    """The status was set, or another response opened, once the first byte was written."""
 
 
 class ResponseClosed(ResponseStreamError):
-    """The stream was ended from the other side, and the handler should stop.
+    """The stream was ended from the other side, or its invocation is over.
 
     Attributes:
         status: Lambda's early answer, such as 413 when the response grew too large or 400 when the caller left;
-            ``None`` when the connection broke without one.
+            ``None`` where there was none.
     """
 
-    def __init__(self, status: int | None) -> None:
-        """Say which answer ended the stream."""
+    def __init__(self, status: int | None, reason: str = "the connection broke") -> None:
+        """Say which answer ended the stream, or else what did."""
         self.status = status
-        reason = "the connection broke" if status is None else f"Lambda answered {status}"
-        super().__init__(f"the response stream was closed early: {reason}")
+        super().__init__(
+            f"the response stream is closed: {reason if status is None else f'Lambda answered {status}'}"
+        )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from streaming_runtime.errors import ResponseClosed, ResponseStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a field name: RFC 9110, section 5.6.2
 _FORBIDDEN = re.compile(r"[^\t\x20-\x7e\x80-\xff]")  # not in a field value: section 5.5
@@ -86,9 +86,11 @@ class Response:
         return self._headers
 
     @property
-    def cookies(self) -> list[str] | tuple[str, ...]:
-        """Whole ``set-cookie`` values, one each; read-only after the first byte."""
-        return tuple(self._cookies) if self.started else self._cookies
+    def cookies(self) -> MutableSequence[str]:
+        """Whole ``set-cookie`` values, one each; after the first byte a read-only view of them."""
+        if self.started:
+            return cast("MutableSequence[str]", tuple(self._cookies))
+        return self._cookies
 
     def start(self) -> None:
         """Settle and send status, headers and cookies. The first ``write`` does so by itself.
@@ -114,9 +116,7 @@ class Response:
         if isinstance(data, str):
             data = data.encode()
         elif not isinstance(data, bytes):
-            data = memoryview(
-                data
-            ).tobytes()  # its owner may change it, and its len() may count other things
+            data = memoryview(data).tobytes()  # the owner may change it; len() may not count bytes
         if not data:
             return  # an empty chunk would end a chunked body (fact 37)
         with self._lock:

@@ -1,27 +1,26 @@
-"""Lambda's Runtime API, version 2018-06-01, over the standard library's HTTP: every socket of this package.
-
-A connection serves one request. None outlives an invocation, a freeze or a snapshot, so none can turn out to be dead
-when it is needed, and a streamed response must close its own anyway (fact 31).
-"""
-
-# ruff: noqa: TID251  # this is the file for sockets
+"""Lambda's Runtime API, version 2018-06-01: the calls, and the response that is written while it is sent."""
 
 from __future__ import annotations
 
 import json
-import select
-import socket
 from base64 import b64encode
-from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
 
 from streaming_runtime.errors import ResponseClosed
+from streaming_runtime.exchange import (
+    NO_ANSWER,
+    PATIENCE,
+    Answer,
+    Exchange,
+    chunk,
+    field_lines,
+    request_head,
+)
 from streaming_runtime.response import http_prelude
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from http.client import HTTPMessage
 
 _VERSION = "/2018-06-01"
 _HTTP_INTEGRATION = "application/vnd.awslambda.http-integration-response"
@@ -32,22 +31,13 @@ _ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
 _JOIN_LIMIT = 64 * 1024
 
 
-class Answer(NamedTuple):
-    """What the Runtime API said."""
-
-    status: int
-    headers: HTTPMessage
-    body: bytes
-
-
 class RuntimeApi:
     """The Runtime API at ``AWS_LAMBDA_RUNTIME_API``: ``host:port``, and for some emulators a path after it."""
 
     def __init__(self, address: str, user_agent: str) -> None:
-        authority, slash, path = address.partition("/")
-        self._authority = authority
+        self._authority, slash, path = address.partition("/")
         self._prefix = f"{slash}{path}".rstrip("/") + _VERSION
-        self._user_agent = user_agent
+        self._fields = {"Host": self._authority, "User-Agent": user_agent, "Connection": "close"}
 
     def request(
         self,
@@ -61,26 +51,23 @@ class RuntimeApi:
         Raises:
             OSError, HTTPException: the connection broke.
         """
-        connection = HTTPConnection(self._authority)
-        try:
-            connection.request(
-                method,
-                self._prefix + path,
-                body,
-                {"User-Agent": self._user_agent, **(headers or {})},
-            )
-            response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
-        finally:
-            connection.close()
+        fields = {**self._fields, **(headers or {})}
+        if body is not None:
+            fields["Content-Length"] = str(len(body))
+        head = request_head(method, self._prefix + path, fields)
+        with closing(Exchange(self._authority)) as exchange:
+            exchange.send(
+                head, body or b""
+            )  # refused before its end or not, the answer is what counts
+            return exchange.answer()
 
     def open_response(
         self, request_id: str, headers: Mapping[str, str], *, over_http: bool
     ) -> StreamedBody:
         """Return the body of a streamed response; the connection is made when it starts."""
         path = f"{self._prefix}/runtime/invocation/{request_id}/response"
-        head = {"Host": self._authority, "User-Agent": self._user_agent, **headers}
-        return StreamedBody(self._authority, path, head, over_http=over_http)
+        fields = {**self._fields, **headers}
+        return StreamedBody(self._authority, path, fields, over_http=over_http)
 
 
 class StreamedBody:
@@ -91,15 +78,14 @@ class StreamedBody:
     """
 
     def __init__(
-        self, authority: str, path: str, headers: Mapping[str, str], *, over_http: bool
+        self, authority: str, path: str, fields: Mapping[str, str], *, over_http: bool
     ) -> None:
         self.started = False
         self._authority = authority
         self._path = path
-        self._headers = headers
+        self._fields = fields
         self._over_http = over_http
-        self._socket: socket.socket | None = None
-        self._readable = select.poll()
+        self._exchange: Exchange | None = None
         self._answer: int | None = None
         self._trailers = b""
 
@@ -108,7 +94,7 @@ class StreamedBody:
         if self._over_http:
             content_type = _HTTP_INTEGRATION
             # The prelude is a chunk of its own and its end the next: Lambda does not care, some emulators do.
-            first = _chunk(http_prelude(status, headers, cookies)) + _chunk(_PRELUDE_END)
+            first = chunk(http_prelude(status, headers, cookies)) + chunk(_PRELUDE_END)
         else:
             # Not HTTP: a prelude would be visible in the payload (fact 39).
             content_type = next(
@@ -116,28 +102,19 @@ class StreamedBody:
                 "application/octet-stream",
             )
             first = b""
-        self.started = True
-        lines = {
-            **self._headers,
+        fields = {
+            **self._fields,
             "Content-Type": content_type,
             "Lambda-Runtime-Function-Response-Mode": "streaming",
             "Transfer-Encoding": "chunked",
             "Trailer": f"{_ERROR_TYPE}, {_ERROR_BODY}",
-            "Connection": "close",
         }
-        head = (
-            f"POST {self._path} HTTP/1.1\r\n"
-            + "".join(f"{k}: {v}\r\n" for k, v in lines.items())
-            + "\r\n"
-        )
-        host, _, port = self._authority.partition(":")
         try:
-            self._socket = socket.create_connection((host, int(port or 80)))
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._readable.register(self._socket, select.POLLIN)
-            self._socket.sendall(head.encode("latin-1") + first)
+            self._exchange = Exchange(self._authority)
         except OSError as error:
-            raise self._close() from error
+            raise ResponseClosed(None) from error
+        self.started = True
+        self._send(request_head("POST", self._path, fields) + first)
 
     def send(self, data: bytes) -> None:
         """Send one piece as one chunk. Blocks while the reader is slower.
@@ -145,19 +122,10 @@ class StreamedBody:
         Raises:
             ResponseClosed: Lambda has answered before the end, or the connection broke.
         """
-        if self._socket is None:
-            raise ResponseClosed(self._answer)
-        if self._readable.poll(0):
-            self._heed_early_answer()
-        try:
-            if len(data) <= _JOIN_LIMIT:
-                self._socket.sendall(_chunk(data))
-            else:
-                self._socket.sendall(b"%x\r\n" % len(data))
-                self._socket.sendall(data)
-                self._socket.sendall(b"\r\n")
-        except OSError as error:
-            raise self._close() from error
+        if len(data) <= _JOIN_LIMIT:
+            self._send(chunk(data))
+        else:
+            self._send(b"%x\r\n" % len(data), data, b"\r\n")
 
     def fail(self, error_type: str, message: str) -> None:
         """End with the error trailers."""
@@ -166,44 +134,25 @@ class StreamedBody:
     def fail_with(self, error_type: str, error: str) -> None:
         """End with the error trailers: a type, and the error as JSON."""
         body = b64encode(error.encode()).decode()
-        self._trailers = f"{_ERROR_TYPE}: {error_type}\r\n{_ERROR_BODY}: {body}\r\n".encode(
-            "latin-1"
-        )
+        self._trailers = field_lines({_ERROR_TYPE: error_type, _ERROR_BODY: body})
 
     def finish(self) -> int | None:
         """Send the end; return the status of Lambda's answer, or ``None`` when the connection broke without one."""
-        if self._socket is not None:
-            with suppress(OSError):  # Lambda may have answered early: its answer is what counts
-                self._socket.sendall(b"0\r\n" + self._trailers + b"\r\n")
-            self._close()
+        if self._exchange is not None:
+            complete = self._exchange.send(b"0\r\n" + self._trailers + b"\r\n")
+            self._take_answer(self._exchange, None if complete else PATIENCE)
         return self._answer
 
-    def _heed_early_answer(self) -> None:
-        """Stop for an answer that comes before the end: nobody reads on, though writing may still succeed.
+    def _send(self, *buffers: bytes) -> None:
+        if self._exchange is not None:
+            if self._exchange.send(*buffers):
+                return
+            self._take_answer(self._exchange, PATIENCE)
+        refused = self._answer is not None and self._answer >= 300
+        raise ResponseClosed(self._answer if refused else None)
 
-        A success is no reason to stop: some emulators accept the response when it begins.
-        """
-        self._read_answer()
-        if self._answer is None or self._answer >= 300:
-            raise self._close()
-        self._readable = select.poll()
-
-    def _read_answer(self) -> None:
-        if self._socket is not None and self._answer is None:
-            response = HTTPResponse(self._socket, method="POST")
-            with suppress(OSError, HTTPException):  # no answer, then
-                response.begin()
-                self._answer = response.status
-            response.close()
-
-    def _close(self) -> ResponseClosed:
-        """Close the connection, read what Lambda answered and return what the handler is to be told."""
-        self._read_answer()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        return ResponseClosed(self._answer)
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
+    def _take_answer(self, exchange: Exchange, patience: float | None) -> None:
+        with suppress(*NO_ANSWER):
+            self._answer = exchange.status(patience)
+        exchange.close()
+        self._exchange = None
