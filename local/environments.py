@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from local.configuration import FunctionConfiguration
 
+_FINISHING = 0.25  # seconds that an environment gets between its answer and asking for more
+
 
 class Environments:
     """The environments.
@@ -29,12 +31,12 @@ class Environments:
         self._lifeline = Lifeline()
         self._all: set[Environment] = set()
         self._idle: list[Environment] = []
-        self._work: set[asyncio.Task[None]] = set()
+        self._work: dict[asyncio.Task[None], Invocation] = {}
 
     @property
     def pids(self) -> list[int]:
         """The processes that live."""
-        return [environment.pid for environment in self._all if environment.alive]
+        return [environment.pid for environment in tuple(self._all) if environment.alive]
 
     async def provision(self) -> Failure | None:
         """Start the environments that are to be there beforehand; return why one cannot be."""
@@ -50,12 +52,12 @@ class Environments:
         Raises:
             Throttled: all environments are busy, and there may be no more of them.
         """
-        environment = self._take_idle()
+        environment = self._take_idle() or await self._take_finishing()
         if environment is None and len(self._all) >= self.function.concurrency:
             raise Throttled
         work = asyncio.create_task(self._serve(environment, invocation))
-        self._work.add(work)
-        work.add_done_callback(self._work.discard)
+        self._work[work] = invocation
+        work.add_done_callback(self._work.pop)
         return await invocation.outcome
 
     async def close(self) -> None:
@@ -90,6 +92,13 @@ class Environments:
                 return environment
             self._all.discard(environment)
         return None
+
+    async def _take_finishing(self) -> Environment | None:
+        """Take one that has answered and will ask for more in a moment, so that one caller in a row needs one."""
+        finishing = [work for work, invocation in self._work.items() if invocation.outcome.done()]
+        if finishing:
+            await asyncio.wait(finishing, timeout=_FINISHING, return_when=asyncio.FIRST_COMPLETED)
+        return self._take_idle()
 
     async def _give_back(self, environment: Environment, failure: Failure | None) -> None:
         if failure is None and environment.alive:

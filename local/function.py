@@ -6,7 +6,7 @@ Public surface::
         function.url          the function URL, "http://127.0.0.1:<port>"
         function.invoke_url   InvokeWithResponseStream: an SDK's endpoint_url; the function's name is "rivulet"
         function.bedrock      the stand-in (bedrock.py): .pace and .answer, which may be set at any time, .calls, .url
-        function.log          the latest lines that the function's processes said
+        function.log          the latest lines that the function's processes said; .wait_for_line(text) for a late one
         function.pids         its processes, one an execution environment
 
 Everything that listens is on a loopback port, a free one by default, and every process has ended when the block is
@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
@@ -109,6 +110,20 @@ class LocalFunction:
     def pids(self) -> list[int]:
         """The function's processes."""
         return self._environments.pids if self._environments else []
+
+    def wait_for_line(self, text: str, timeout: float = 5.0) -> str:
+        """Return the first line of the log that contains a text: the last lines come after the answer.
+
+        Raises:
+            TimeoutError: there is none.
+        """
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            found = next((line for line in tuple(self.log) if text in line), None)
+            if found is not None:
+                return found
+            time.sleep(0.01)
+        raise TimeoutError("\n".join((f"no line of the log contains {text!r}:", *self.log)))
 
     async def __aenter__(self) -> Self:
         """Start everything.
