@@ -55,6 +55,7 @@ class Exchange:
         )
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pieces do not wait
         self._response = HTTPResponse(self._socket)
+        self._failure: Exception | None = None
         self._ready = select.poll()
         self._ready.register(self._socket, select.POLLIN | select.POLLOUT)
 
@@ -84,8 +85,14 @@ class Exchange:
         Raises:
             OSError, HTTPException: there is none.
         """
+        if self._failure is not None:
+            raise self._failure
         self._socket.settimeout(patience)
-        self._response.begin()  # does nothing the second time
+        try:
+            self._response.begin()  # does nothing once it has succeeded
+        except NO_ANSWER as failure:
+            self._failure = failure  # and cannot be tried again
+            raise
         return self._response.status
 
     def answer(self) -> Answer:

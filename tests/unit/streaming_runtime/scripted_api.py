@@ -20,6 +20,7 @@ import h11
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from types import TracebackType
 
 PATIENCE = 20  # seconds, on a machine that has other things to do
@@ -128,6 +129,14 @@ class ScriptedRuntimeApi(AbstractContextManager["ScriptedRuntimeApi"]):
         """Let ``/next`` answer with a status instead of an invocation."""
         self._invocations.put(status)
 
+    def hang_up_next(self) -> None:
+        """Close the connection on which the next invocation is waited for."""
+        self._invocations.put(None)
+
+    def refuse_early(self, call: str, status: int | None, *, then_close: bool = False) -> None:
+        """Answer such a call when it has begun: read on after a success, and hang up after anything else."""
+        self._server.early[call].append((status, then_close))
+
     def refuse(self, call: str, *statuses: int) -> None:
         """Let the next calls whose path ends so be answered with these statuses."""
         self._statuses[call].extend(statuses)
@@ -154,6 +163,10 @@ class _Server(socketserver.ThreadingTCPServer):
     request_queue_size = 64
     answer_to: Any
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.early: defaultdict[str, deque[tuple[int | None, bool]]] = defaultdict(deque)
+
 
 class _Connection(socketserver.BaseRequestHandler):
     request: socket.socket
@@ -162,9 +175,23 @@ class _Connection(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         self.request.settimeout(PATIENCE * 3)
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=4 * 1024 * 1024)
-        while (call := read_call(self.request, connection)) is not None:
+        early_answer: int | None = None
+
+        def begin(request: h11.Request) -> bool:
+            nonlocal early_answer
+            early = self.server.early[request.target.decode().rpartition("/")[2]]
+            if not early:
+                return True
+            early_answer, then_close = early.popleft()
+            if early_answer is not None:
+                self.request.sendall(
+                    b"HTTP/1.1 %d Early\r\nContent-Length: 0\r\n\r\n" % early_answer
+                )
+            return not then_close and early_answer is not None and early_answer < 300
+
+        while (call := read_call(self.request, connection, begin)) is not None:
             answer = self.server.answer_to(call)
-            if answer is None or not call.complete:
+            if answer is None or early_answer is not None or not call.complete:
                 return
             status, headers, body = answer
             try:
@@ -180,10 +207,18 @@ class _Connection(socketserver.BaseRequestHandler):
             connection.start_next_cycle()
 
 
-def read_call(peer: socket.socket, connection: h11.Connection) -> Call | None:
-    """Read one request with h11, chunk by chunk as it was sent; ``None`` when the caller hung up instead."""
+def read_call(
+    peer: socket.socket,
+    connection: h11.Connection,
+    begin: Callable[[h11.Request], bool] = lambda _: True,
+) -> Call | None:
+    """Read one request with h11, chunk by chunk as it was sent.
+
+    ``None`` is returned when the caller hung up instead, or when ``begin``, shown its head, wants no more of it.
+    """
     request: h11.Request | None = None
     chunks: list[bytes] = []
+    piece = bytearray()
     trailers: dict[str, str] = {}
     complete = False
     while not complete:
@@ -196,11 +231,17 @@ def read_call(peer: socket.socket, connection: h11.Connection) -> Call | None:
             break
         if isinstance(event, h11.Request):
             request = event
+            if not begin(request):
+                return None
         elif isinstance(event, h11.Data):
-            if event.chunk_start or not chunks:
-                chunks.append(b"")
-            chunks[-1] += bytes(event.data)
+            piece += event.data
+            if (
+                event.chunk_end
+            ):  # (chunk_start is not set where a chunk's size came before its data)
+                chunks.append(bytes(piece))
+                piece.clear()
         elif isinstance(event, h11.EndOfMessage):
+            chunks += [bytes(piece)] if piece else []  # not chunked
             trailers = _text(event.headers)
             complete = True
         else:
