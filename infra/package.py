@@ -160,7 +160,9 @@ def write_zip(files: Mapping[str, File], path: Path) -> None:
 def _files(directory: Path) -> Iterator[tuple[str, File]]:
     for path in directory.rglob("*"):
         name = path.relative_to(directory).as_posix()
-        if path.is_file() and not path.name.startswith("."):
+        if path.is_file() and not fnmatchcase(
+            f"/{name}", "*/.*"
+        ):  # nothing hidden, as editors leave
             yield name, File(path.read_bytes(), 0o755 if name in EXECUTABLE else 0o644)
 
 

@@ -55,6 +55,7 @@ SOURCES = {
     "relay/formats/sse.py": True,
     "relay/__pycache__/errors.cpython-311.pyc": False,
     ".DS_Store": False,
+    "relay/.mypy_cache/3.13/cache.json": False,
 }
 
 
