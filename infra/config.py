@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Amazon's own models need no subscription and no form, and this profile is callable from every
-# commercial region that has Bedrock: the one id that works wherever the stack is deployed. Its
-# price is that a request may be served in any of them; docs/deploy.md says how to stay at home.
+# Amazon's own models need no subscription and no form, and a global profile is callable from
+# regions all over the world: the least that can stand between a new account and its first answer.
+# In return any commercial region may serve a request; docs/deploy.md says how to stay at home.
 DEFAULT_MODEL_ID = "global.amazon.nova-2-lite-v1:0"
 
 # What CloudWatch Logs can keep, in days, by the names that CDK gives them.
