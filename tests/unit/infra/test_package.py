@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
+import sys
 import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
+from infra import package
 from infra.dependencies import PackageError
 from infra.package import ENDPOINTS, File, assemble, digest_of, write_zip
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 ENDPOINTS_JSON = {
@@ -138,3 +142,76 @@ def test_the_zip_keeps_names_bytes_and_modes(tmp_path: Path) -> None:
             assert files[entry.filename] == File(archive.read(entry), stat.S_IMODE(mode))
         assert archive.namelist() == sorted(files)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["package.zip"]
+
+
+@pytest.fixture
+def build_here(
+    trees: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], package.Package]:
+    """Build from the trees rather than from the repository."""
+    monkeypatch.setattr(package, "ROOT", tmp_path)
+    monkeypatch.setattr(package, "SOURCE", trees[0])
+    monkeypatch.setattr(package, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(package, "fetch", lambda *_: trees[1])
+    return package.build
+
+
+def names_in(built: package.Package) -> set[str]:
+    with zipfile.ZipFile(built.path) as archive:
+        return set(archive.namelist())
+
+
+def test_compiles_with_the_target_python(
+    build_here: Callable[[], package.Package], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an interpreter of the target's version at hand, each source has its bytecode beside it."""
+    monkeypatch.setattr(package, "find_interpreter", lambda _: sys.executable)
+    compiled = {name for name in names_in(build_here()) if name.endswith(".pyc")}
+    tag = sys.implementation.cache_tag
+    assert f"__pycache__/handler.{tag}.pyc" in compiled
+    assert f"relay/formats/__pycache__/sse.{tag}.pyc" in compiled
+
+
+def test_says_that_it_does_not_compile(
+    build_here: Callable[[], package.Package],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without one the package holds sources, and whoever builds it is told what that costs."""
+    monkeypatch.setattr(package, "find_interpreter", lambda _: None)
+    built = build_here()
+    assert "No python3.13 here" in capsys.readouterr().err
+    assert not [name for name in names_in(built) if name.endswith(".pyc")]
+
+
+def test_finds_what_is_built(
+    build_here: Callable[[], package.Package], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built once, a package is found again by its inputs."""
+    monkeypatch.setattr(package, "find_interpreter", lambda _: None)
+    built = build_here()
+    monkeypatch.setattr(package, "write_zip", lambda *_: pytest.fail("built again"))
+    assert build_here() == built
+
+
+@pytest.mark.usefixtures("build_here")
+def test_builds_by_hand(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m infra.package` says where the package is and how large."""
+    monkeypatch.setattr(sys, "argv", ["package", "--architecture", "x86_64"])
+    package.main()
+    assert re.fullmatch(r"build/package/[0-9a-f]{64}\.zip: \d+\.\d MB\n", capsys.readouterr().out)
+
+
+def test_fails_by_hand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be built ends with one sentence and a failing status."""
+
+    def fail(_: object) -> None:
+        raise PackageError("pip could not install six")
+
+    monkeypatch.setattr(sys, "argv", ["package"])
+    monkeypatch.setattr(package, "build", fail)
+    with pytest.raises(SystemExit, match="1"):
+        package.main()
+    assert capsys.readouterr().err == "pip could not install six\n"
