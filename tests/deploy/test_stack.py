@@ -10,6 +10,7 @@ import pytest
 
 from infra import bedrock_access
 from infra.config import DEFAULT_MODEL_ID
+from infra.dependencies import PYTHON_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,7 @@ def test_function(synthesise: Synthesise) -> None:
     """The function runs our bootstrap on the managed runtime, on arm64, traced, with a log group of its own."""
     template = synthesise()
     function = properties(template, "AWS::Lambda::Function")
-    assert function["Runtime"] == "python3.13"
+    assert function["Runtime"] == f"python{PYTHON_VERSION}" == "python3.13"
     assert function["Architectures"] == ["arm64"]
     assert function["Handler"] == "handler.handle"
     assert function["MemorySize"] == 256
