@@ -122,8 +122,8 @@ def _text(prompt: Prompt) -> str:
 
 
 def _essays() -> Iterable[tuple[set[str], str]]:
-    """Yield each essay with the words of the questions that it fits."""
-    for name in ("feeling", "journey", "failure", "cost"):
+    """Yield each essay with the words of the questions that it fits, the most general one last."""
+    for name in ("journey", "failure", "cost", "feeling"):
         words, _, text = _read(name).partition("\n\n")
         yield set(words.removeprefix("for: ").split()), text
 
