@@ -47,8 +47,9 @@ PRUNED = (
     "*.dist-info/*",
 )
 KEPT = (
-    # All that is ever opened: the relay's client, and one that the X-Ray SDK makes when imported.
-    # Credentials come from the environment, or over HTTP with SnapStart: no service's model.
+    # All that is ever opened: for the relay's client, and for one that the X-Ray SDK makes when it is
+    # imported anywhere without LAMBDA_TASK_ROOT, as under an emulator. Credentials come from the
+    # environment, or over HTTP with SnapStart: that takes no service's model.
     "botocore/data/bedrock-runtime/*",
     "botocore/data/xray/*",
     "botocore/data/_retry.json",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aws_cdk import CfnOutput, Stack
+from aws_cdk import CfnOutput, Fn, Stack
 
 from infra.function import BedrockStreamFunction
 
@@ -28,6 +28,8 @@ class RivuletStack(Stack):
             description="Rivulet: Amazon Bedrock's streams through a Lambda function URL",
         )
         stream = BedrockStreamFunction(self, "Stream", config=config)
-        CfnOutput(self, "Url", value=stream.url.url, description="Where to POST /stream")
+        # Lambda's own value ends in a slash, which "$URL/stream" would double.
+        host = Fn.select(2, Fn.split("/", stream.url.url))
+        CfnOutput(self, "Url", value=f"https://{host}", description="Where to POST /stream")
         CfnOutput(self, "FunctionName", value=stream.function.function_name)
         CfnOutput(self, "FunctionArn", value=stream.function.function_arn)

@@ -218,7 +218,7 @@ def test_deploys_and_goes_again(aws: dict[str, str], tmp_path: Path) -> None:
 
     outputs = json.loads(outputs_file.read_text())["Rivulet"]
     name = outputs["FunctionName"]
-    assert outputs["Url"].endswith(f".lambda-url.{REGION}.on.aws/")
+    assert outputs["Url"].endswith(f".lambda-url.{REGION}.on.aws")
     assert outputs["FunctionArn"] == f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
 
     deployed = client("lambda").get_function(FunctionName=name)["Configuration"]

@@ -180,8 +180,10 @@ def test_choice(
 
 
 def test_outputs(synthesise: Synthesise) -> None:
-    """A caller is told the URL, and an operator the function's name and ARN."""
-    assert set(synthesise().find_outputs("*")) == {"Url", "FunctionName", "FunctionArn"}
+    """A caller is told the URL, to which paths are added, and an operator the function's name and ARN."""
+    outputs = synthesise().find_outputs("*")
+    assert set(outputs) == {"Url", "FunctionName", "FunctionArn"}
+    assert outputs["Url"]["Value"]["Fn::Join"][1][0] == "https://"
 
 
 def test_names_nothing(synthesise: Synthesise) -> None:
