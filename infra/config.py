@@ -163,14 +163,15 @@ class Config:
     def from_context(cls, context: Mapping[str, Any]) -> Config:
         """Take the choices out of CDK's context, of which the rest belongs to CDK.
 
-        CDK's own keys all have a ':' or a '/' in them, so any other is meant for this app, and one
-        that is not known is a slip of the pen rather than something to pass over.
+        CDK's own keys all have a ':' or a '/' in them, so any other is meant for this app, as is one
+        that someone prefixed with its name; one that is not known is a slip, not to be passed over.
 
         Raises:
             ConfigError: a key is not known, or its value is not what it needs.
         """
         keys = [choice.name for choice in fields(cls)]
-        ours = {key: value for key, value in context.items() if not re.search("[:/]", key)}
+        theirs = re.compile(r"(?!rivulet).*[:/]")
+        ours = {key: value for key, value in context.items() if not theirs.match(key)}
         for key in ours:
             if key not in keys:
                 near = get_close_matches(key, keys, n=1)

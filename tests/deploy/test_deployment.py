@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import shutil
@@ -225,6 +227,9 @@ def test_deploys_and_goes_again(aws: dict[str, str], tmp_path: Path) -> None:
     assert deployed["Runtime"] == "python3.13"
     assert deployed["Architectures"] == ["arm64"]
     assert deployed["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "/var/task/bootstrap"
+    (asset,) = (tmp_path / "cdk.out").glob("asset.*.zip")
+    digest = hashlib.sha256(asset.read_bytes()).digest()
+    assert deployed["CodeSha256"] == base64.b64encode(digest).decode()
     url = client("lambda").get_function_url_config(FunctionName=name)
     assert (url["AuthType"], url["InvokeMode"]) == ("AWS_IAM", "RESPONSE_STREAM")
 

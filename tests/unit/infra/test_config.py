@@ -91,7 +91,11 @@ def test_names_the_item() -> None:
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("memory", "did you mean memory_mb?"), ("zzz", "expected one of stack_name, model_ids")],
+    [
+        ("memory", "did you mean memory_mb?"),
+        ("rivulet:memory_mb", "did you mean memory_mb?"),
+        ("zzz", "expected one of stack_name, model_ids"),
+    ],
 )
 def test_refuses_an_unknown_key(key: str, message: str) -> None:
     """A key that nobody reads is refused, with the nearest one that somebody does."""
