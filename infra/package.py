@@ -1,8 +1,8 @@
 """The function's zip: `lambda_src/` and its pinned dependencies, less what never runs in Lambda.
 
 Assembling is a plain function from two directories to a mapping of names to files; the zip is
-written from that. Names are sorted, times constant and modes set here, so the same inputs give the
-same package, whoever builds it and wherever. `python -m infra.package` builds it by hand.
+written from that. Names are sorted, times constant and modes set here: the same inputs, a Python to
+compile them with among these, make the same package. `python -m infra.package` builds it by hand.
 """
 
 from __future__ import annotations
