@@ -30,6 +30,7 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         left: done once the peer has ended its side; it may still read a last answer.
+        lost: done once the connection is closed on both sides.
         task: what serves the connection, from its begin to its end.
     """
 
@@ -37,7 +38,9 @@ class Connection(asyncio.Protocol):
     _transport: asyncio.Transport
 
     def __init__(self, serve: Callable[[Connection], Coroutine[None, None, None]]) -> None:
-        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.left: asyncio.Future[None] = loop.create_future()
+        self.lost: asyncio.Future[None] = loop.create_future()
         self._serve = serve
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEADERS_LIMIT)
         self._unread = 0
@@ -67,7 +70,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """Wake whoever waits for the peer."""
         self._h11.receive_data(b"")
-        for future in (self._arrival, self._drained, self.left):
+        for future in (self._arrival, self._drained, self.left, self.lost):
             _resolve(future)
 
     def pause_writing(self) -> None:

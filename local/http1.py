@@ -176,7 +176,9 @@ class Server:
         for connection in connections:
             connection.reset()
             connection.task.cancel()
-        await asyncio.gather(*(c.task for c in connections), return_exceptions=True)
+        await asyncio.gather(
+            *(c.task for c in connections), *(c.lost for c in connections), return_exceptions=True
+        )
 
     async def __aenter__(self) -> Self:
         """Return itself, listening or not."""
@@ -188,6 +190,7 @@ class Server:
 
     def _serve(self, connection: Connection) -> Coroutine[None, None, None]:
         self._connections.add(connection)
+        connection.lost.add_done_callback(lambda _: self._connections.discard(connection))
         return self._requests(connection)
 
     async def _requests(self, connection: Connection) -> None:
@@ -197,7 +200,6 @@ class Server:
         except PeerLeft:
             pass
         finally:
-            self._connections.discard(connection)
             connection.close()
 
     async def _serve_one(self, connection: Connection) -> bool:

@@ -96,17 +96,10 @@ class InvokeApi:
             raise InvokeError(
                 404, "UnknownOperationException", f"no {request.method} {request.path} at home"
             )
-        function = self._environments.function
-        name = (
-            unquote(match[1])
-            .removeprefix(f"arn:aws:lambda:{function.region}:")
-            .partition("function:")[2]
-            or match[1]
-        )
-        if name.partition(":")[0] != function.name:
-            raise InvokeError(
-                404, "ResourceNotFoundException", f"Function not found: {unquote(match[1])}"
-            )
+        # A name, a partial ARN or a whole one, each perhaps with a qualifier.
+        name = unquote(match[1])
+        if name.rpartition("function:")[2].partition(":")[0] != self._environments.function.name:
+            raise InvokeError(404, "ResourceNotFoundException", f"Function not found: {name}")
 
 
 class _EventStreamSink:
