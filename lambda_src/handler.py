@@ -43,7 +43,7 @@ bedrock = Bedrock(settings)
 
 @stream_response
 @logger.inject_lambda_context(clear_state=True)
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 @metrics.log_metrics(capture_cold_start_metric=True)
 def handle(event: Any, context: Any, *, response: Response) -> None:
     """Answer one request of a function URL, or one direct invocation."""
@@ -51,8 +51,8 @@ def handle(event: Any, context: Any, *, response: Response) -> None:
     response.headers["x-request-id"] = context.aws_request_id
     try:
         _answer(event, context.aws_request_id, response, record)
-    except ResponseClosed:
-        record.failed("caller_gone")
+    except ResponseClosed as closed:
+        record.failed("response_too_large" if closed.status == 413 else "caller_gone")
     finally:
         record.tell(response.status, response.bytes_written)
 
@@ -78,7 +78,8 @@ def _answer(event: Any, request_id: str, response: Response, record: Record) -> 
     except Exception as bug:  # noqa: BLE001  # whatever it is, the caller gets a typed end
         logger.exception("bug")
         record.failed("internal", bug)
-        _refuse(INTERNAL, request_id, response, chosen)
+        if not record.ended:  # a stream has one end
+            _refuse(INTERNAL, request_id, response, chosen)
 
 
 def _relay(

@@ -12,10 +12,11 @@ def choose(accept: str | None, offered: Iterable[str]) -> str | None:
     """Return the offered media type that suits best, or ``None`` if none does.
 
     Args:
-        accept: the header's value; ``None`` or empty means anything.
+        accept: the header's value; ``None`` or blank means anything.
         offered: media types in lower case, the preferred one first.
     """
-    ranges = [_parse(part) for part in (accept or "*/*").split(",") if part.strip()]
+    ranges = [_parse(part) for part in (accept or "").split(",") if part.strip()]
+    ranges = ranges or [("*/*", 1.0)]
     best, best_quality = None, 0.0
     for media_type in offered:
         quality = _quality(media_type, ranges)

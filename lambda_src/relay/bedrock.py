@@ -26,6 +26,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeoutError
 
@@ -79,7 +80,9 @@ class Bedrock:
         try:
             yield _frames(event_stream._raw_stream)  # noqa: SLF001  # see above: its public side is lossy
         finally:
-            with suppress(Exception):  # what cannot be closed is closed; the answer's end is already told
+            with suppress(
+                Exception
+            ):  # what cannot be closed is closed; the answer's end is already told
                 event_stream.close()
 
     def _call(self, call: ModelCall) -> Any:
@@ -101,6 +104,9 @@ class Bedrock:
             raise transport_error("read_timeout") from error
         except (BotoConnectionError, HTTPClientError) as error:
             raise transport_error("connect_failed") from error
+        except (HTTPError, OSError, ResponseParserError) as error:
+            # botocore does not translate what breaks while it reads the body of an error.
+            raise transport_error("connection_lost") from error
         except BotoCoreError as error:
             # No region, no credentials, …: the deployment's fault, and nothing that a caller could mend.
             raise UpstreamError(

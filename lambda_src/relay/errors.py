@@ -58,7 +58,8 @@ _TRANSPORT = {
     "corrupt": Kind(502, True, "Bedrock's stream was damaged on the way."),
 }
 
-_SECRETS = re.compile(r"arn:[^\s,;'\")\]]+|\b\d{12}\b")
+# ARNs, percent-encoded or not, and account ids.
+_SECRETS = re.compile(r"arn(?::|%3A)[^\s,;'\")\]]+|(?<!\d)\d{12}(?!\d)", re.IGNORECASE)
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -130,6 +131,6 @@ def bedrock_error(exception: str, message: str = "", status: int | None = None) 
 
 def _code(exception: str) -> str:
     words = exception.removesuffix("Exception")
-    if not words.isalnum() or not words.isascii():
+    if not words.isidentifier() or not words.isascii():
         return "unknown"  # whatever it is, it is no exception's name
     return _WORD_START.sub("_", words).lower()

@@ -9,10 +9,10 @@ with their usage; one that ends without has been cut, however cleanly its connec
 
 from __future__ import annotations
 
-import json
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
+from relay import strict_json
 from relay.errors import UpstreamError, bedrock_error, transport_error
 from relay.events import (
     BlockEnd,
@@ -87,15 +87,17 @@ def converse_events(frames: Iterable[Frame], *, model: str, request_id: str) -> 
                 yield Unknown(name, frame.payload, frame.data)
     except (UpstreamError, _ExceptionFrame) as raised:
         error = raised
-    # The usage comes after the stop reason (fact 3). With both the answer is complete, and what breaks after them
-    # breaks nothing; without both the end has not been seen.
-    if stop is None or metadata is None:
-        yield _failure(error, metadata)
+    usage = _object((metadata or {}).get("usage"))
+    # The usage comes after the stop reason (fact 3). With both the answer is complete, and a connection that breaks
+    # after them breaks nothing; without both the end has not been seen. What Bedrock reports itself is always told.
+    if stop is None or metadata is None or isinstance(error, _ExceptionFrame):
+        yield _failure(error, usage)
     else:
         details = {
             k: v for k, v in (stop | metadata).items() if k not in {"stopReason", "usage", "p"}
         }
-        yield Done(stop.get("stopReason"), metadata.get("usage") or {}, details)
+        reason = stop.get("stopReason")
+        yield Done(reason if isinstance(reason, str) else None, usage, details)
 
 
 def invoke_events(frames: Iterable[Frame], *, model: str, request_id: str) -> Iterator[Event]:
@@ -111,27 +113,24 @@ def invoke_events(frames: Iterable[Frame], *, model: str, request_id: str) -> It
                 yield Start(model, request_id)
             if name == "chunk":
                 document = _document(frame)
-                metrics = _invocation_metrics(document) or metrics
+                found = _invocation_metrics(document)
+                metrics = metrics if found is None else found
                 yield Chunk(document, frame.data)
             else:
                 yield Unknown(name, frame.payload, frame.data)
     except (UpstreamError, _ExceptionFrame) as raised:
         error = raised
-    if metrics is None:
-        yield _failure(error, None)
+    counted = metrics or {}
+    usage = {ours: counted[theirs] for theirs, ours in _USAGE_NAMES.items() if theirs in counted}
+    if metrics is None or isinstance(error, _ExceptionFrame):
+        yield _failure(error, usage)
     else:
-        usage = {
-            ours: metrics[theirs] for theirs, ours in _USAGE_NAMES.items() if theirs in metrics
-        }
         details = {k: v for k, v in metrics.items() if k not in _USAGE_NAMES}
         yield Done(None, usage, {"metrics": details})
 
 
-def _failure(
-    error: UpstreamError | _ExceptionFrame | None, metadata: Mapping[str, Any] | None
-) -> Failure:
+def _failure(error: UpstreamError | _ExceptionFrame | None, usage: Mapping[str, Any]) -> Failure:
     """Return the end of a stream that broke off; with no error, its connection was just closed."""
-    usage = (metadata or {}).get("usage") or {}
     if isinstance(error, _ExceptionFrame):
         return Failure(error.error, usage, error.frame)
     return Failure(error or transport_error("truncated"), usage)
@@ -153,7 +152,7 @@ def _event_type(frame: Frame) -> str:
 
 def _parse(frame: Frame) -> dict[str, Any]:
     try:
-        body = json.loads(frame.payload)
+        body = strict_json.parse(frame.payload)
     except ValueError:
         body = None
     if not isinstance(body, dict):
@@ -163,17 +162,26 @@ def _parse(frame: Frame) -> dict[str, Any]:
 
 def _parse_or_empty(payload: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(payload)
+        return _object(strict_json.parse(payload))
     except ValueError:
         return {}
-    return body if isinstance(body, dict) else {}
 
 
-def _text(event: Callable[[int, str], Event]) -> Callable[[int, Any], Event]:
-    """Let only text into an event that carries text."""
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _carrying(
+    kind: type, event: Callable[[int, Any], Event], member: str | None = None
+) -> Callable[[int, Any], Event]:
+    """Let only a value of one kind into an event: the union's own, or that of its one ``member``."""
 
     def make(index: int, value: Any) -> Event:
-        if not isinstance(value, str):
+        if member is not None:
+            ((name, value),) = value.items()
+            if name != member:
+                raise KeyError(name)
+        if not isinstance(value, kind):
             raise TypeError
         return event(index, value)
 
@@ -181,21 +189,21 @@ def _text(event: Callable[[int, str], Event]) -> Callable[[int, Any], Event]:
 
 
 _DELTAS: dict[str, Callable[[int, Any], Event]] = {
-    "text": _text(Text),
-    "toolUse": lambda index, tool: ToolInput(index, tool["input"]),
-    "citation": Citation,
-    "image": Image,
-    "toolResult": ToolResult,
+    "text": _carrying(str, Text),
+    "toolUse": _carrying(str, ToolInput, "input"),
+    "citation": _carrying(dict, Citation),
+    "image": _carrying(dict, Image),
+    "toolResult": _carrying(list, ToolResult),
 }
 _REASONING: dict[str, Callable[[int, Any], Event]] = {
-    "text": _text(Reasoning),
-    "signature": _text(ReasoningSignature),
-    "redactedContent": _text(RedactedReasoning),
+    "text": _carrying(str, Reasoning),
+    "signature": _carrying(str, ReasoningSignature),
+    "redactedContent": _carrying(str, RedactedReasoning),
 }
 _STARTS: dict[str, Callable[[int, Any], Event]] = {
-    "toolUse": ToolStart,
-    "toolResult": ToolResultStart,
-    "image": lambda index, image: ImageStart(index, image["format"]),
+    "toolUse": _carrying(dict, ToolStart),
+    "toolResult": _carrying(dict, ToolResultStart),
+    "image": _carrying(str, ImageStart, "format"),
 }
 
 
@@ -205,13 +213,14 @@ def _block_start(frame: Frame) -> Event:
 
 
 def _block_end(frame: Frame) -> Event:
-    return BlockEnd(_parse(frame).get("contentBlockIndex", 0))
+    index = _parse(frame).get("contentBlockIndex", 0)
+    return BlockEnd(index) if isinstance(index, int) else _unknown(frame)
 
 
 def _delta(frame: Frame) -> Event:
     body = _parse(frame)
     delta = body.get("delta")
-    if isinstance(delta, dict) and "reasoningContent" in delta:
+    if isinstance(delta, dict) and delta.keys() == {"reasoningContent"}:
         return _union(_REASONING, frame, body, delta["reasoningContent"])
     return _union(_DELTAS, frame, body, delta)
 
@@ -225,9 +234,14 @@ def _union(
     """Return the event for the one member that a union has; an unknown one is passed on whole (fact 17)."""
     try:
         ((member, value),) = union.items()
-        return members[member](body.get("contentBlockIndex", 0), value)
+        index = body.get("contentBlockIndex", 0)
+        return members[member](index, value) if isinstance(index, int) else _unknown(frame)
     except (AttributeError, KeyError, TypeError, ValueError):
-        return Unknown(frame.headers[":event-type"], frame.payload, frame.data)
+        return _unknown(frame)
+
+
+def _unknown(frame: Frame) -> Unknown:
+    return Unknown(frame.headers[":event-type"], frame.payload, frame.data)
 
 
 _PIECES: dict[str, Callable[[Frame], Event]] = {

@@ -6,14 +6,14 @@ a direct invocation, and is taken as the body of ``POST /stream`` itself, answer
 
 from __future__ import annotations
 
-import json
 import re
 from base64 import b64decode
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 from urllib.parse import unquote
 
-from relay import accept, formats
+from relay import accept, formats, strict_json
 from relay.errors import RequestError
 from relay.shapes import Shape, convert, describe, invalid
 
@@ -96,17 +96,28 @@ def read_request(event: Any, settings: Settings, shapes: Shapes) -> Request:
 
 
 def is_http(event: Any) -> bool:
-    """Tell a function URL's event from a direct invocation, where there is no status to answer with."""
-    context = event.get("requestContext") if isinstance(event, dict) else None
-    return isinstance(context, dict) and "http" in context
+    """Tell an HTTP request's event from a direct invocation, where there is no status to answer with."""
+    return isinstance(event, dict) and isinstance(event.get("requestContext"), dict)
 
 
 def _http(event: Mapping[str, Any]) -> _Http:
+    http = event["requestContext"].get("http")
+    method = http.get("method") if isinstance(http, dict) else None
+    path = event.get("rawPath") or "/"
+    headers = event.get("headers") or {}
+    body = event.get("body") or ""
+    if not (
+        all(isinstance(value, str) for value in (method, path, body))
+        and isinstance(headers, dict)
+        and all(isinstance(value, str) for value in (*headers, *headers.values()))
+    ):
+        message = "the event: expected a function URL's (payload format 2.0), got another"
+        raise RequestError(400, "invalid_event", message)
     return _Http(
-        method=event["requestContext"]["http"]["method"],
-        path=event.get("rawPath") or "/",
-        headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
-        body=event.get("body") or "",
+        method=str(method),
+        path=path,
+        headers={name.lower(): value for name, value in headers.items()},
+        body=body,
         is_base64=bool(event.get("isBase64Encoded")),
     )
 
@@ -168,6 +179,9 @@ def _invoke(http: _Http, match: re.Match[str], settings: Settings, shapes: Shape
     # The SDKs percent-encode ids and ARNs into one segment; Lambda may hand the path on decoded.
     model = _allowed(unquote(match["model"]), settings)
     headers = {name: http.headers[h] for h, name in _INVOKE_HEADERS.items() if h in http.headers}
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):  # it goes to Bedrock as a header again
+            raise invalid(name, "printable ASCII", describe(value))
     body = _body(http, settings)
     _parse(body)  # refused here rather than by Bedrock, but sent as it came
     shape = shapes.input_shape("InvokeModelWithResponseStream")
@@ -216,7 +230,8 @@ def _body(http: _Http, settings: Settings) -> bytes:
     try:
         body = b64decode(http.body, validate=True) if http.is_base64 else http.body.encode()
     except ValueError:
-        raise invalid("", "base64, as the event says", "something else") from None
+        expected = "base64, as the event says" if http.is_base64 else "Unicode text"
+        raise invalid("", expected, "something else") from None
     if len(body) > limit:
         _too_large(limit)
     return body
@@ -230,20 +245,14 @@ def _too_large(limit: int) -> NoReturn:
 
 def _parse(body: bytes) -> Any:
     try:
-        return json.loads(body, parse_constant=_no_constant)
-    except RecursionError:
-        raise invalid("", "JSON", "JSON that is nested too deeply") from None
-    except ValueError as error:
-        where = (
-            f"an error at character {error.pos}"
-            if isinstance(error, json.JSONDecodeError)
-            else "something else"
-        )
-        raise invalid("", "JSON", where if body else "nothing") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are Python's extension of JSON
+        return strict_json.parse(body)
+    except JSONDecodeError as error:
+        got = f"an error at character {error.pos}" if body else "nothing"
+    except UnicodeDecodeError as error:
+        got = f"what is no UTF-8 at byte {error.start}"
+    except ValueError:
+        got = "something else"
+    raise invalid("", "JSON", got)
 
 
 def _allowed(model: str, settings: Settings) -> str:

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 
 class Shape(Protocol):
-    """What is used of botocore's shapes. ``members`` and ``member`` exist on structures and lists only."""
+    """Botocore's shapes: members are a structure's, ``member`` a list's, ``key`` and ``value`` a map's."""
 
+    name: str
     type_name: str
     metadata: Mapping[str, Any]
     members: Mapping[str, Any]
     required_members: list[str]
     member: Any
+    key: Any
     value: Any
     is_document_type: bool
     is_tagged_union: bool
@@ -50,7 +52,7 @@ def convert(value: Any, shape: Shape, field: str) -> Any:
 
 def invalid(field: str, expected: str, got: str) -> RequestError:
     """Return the answer to a field that is not as it should be."""
-    where = f"{field}: " if field else "the body: "
+    where = f"{field[:200]}: " if field else "the body: "
     return RequestError(400, "invalid_request", f"{where}expected {expected}, got {got}")
 
 
@@ -62,7 +64,7 @@ def describe(value: Any) -> str:
         case bool():
             return str(value).lower()
         case int() | float():
-            return f"the number {value}"
+            return f"the number {str(value)[:40]}"
         case str():
             return f"text of {len(value)} characters" if value else "empty text"
         case list():
@@ -82,9 +84,7 @@ def _structure(value: Any, shape: Shape, field: str) -> dict[str, Any]:
         raise invalid(_join(field, unknown), f"one of {known}", "an unknown field")
     missing = next((name for name in shape.required_members if name not in value), None)
     if missing is not None:
-        raise invalid(
-            _join(field, missing), f"{_NAMES[shape.members[missing].type_name]}", "nothing"
-        )
+        raise invalid(_join(field, missing), _NAMES[shape.members[missing].type_name], "nothing")
     if getattr(shape, "is_tagged_union", False) and len(value) != 1:
         raise invalid(field, f"exactly one of {', '.join(shape.members)}", f"{len(value)} of them")
     return {
@@ -106,7 +106,12 @@ def _map(value: Any, shape: Shape, field: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise invalid(field, "an object", describe(value))
     _check_range(len(value), shape, field, "an object of {} members", f"{len(value)}")
-    return {name: convert(item, shape.value, _join(field, name)) for name, item in value.items()}
+    return {
+        _string(name, shape.key, f"{field} (a name)"): convert(
+            item, shape.value, _join(field, name)
+        )
+        for name, item in value.items()
+    }
 
 
 def _string(value: Any, shape: Shape, field: str) -> str:
@@ -135,10 +140,17 @@ def _integer(value: Any, shape: Shape, field: str) -> int:
 
 
 def _float(value: Any, shape: Shape, field: str) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not _is_finite(value):
         raise invalid(field, "a number", describe(value))
     _check_range(value, shape, field, "a number {}", describe(value))
     return value
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def _boolean(value: Any, _shape: Shape, field: str) -> bool:
@@ -188,10 +200,10 @@ def _check_range(size: float, shape: Shape, field: str, expected: str, got: str)
 
 def _is_content_block(shape: Shape) -> bool:
     """Tell whether a plain string can stand for ``{"text": …}`` of this shape."""
-    if shape.type_name != "structure":
+    if not shape.name.endswith("ContentBlock"):
         return False
     text = shape.members.get("text")
-    return text is not None and text.type_name == "string" and len(shape.members) > 1
+    return text is not None and text.type_name == "string"
 
 
 def _join(field: str, name: str) -> str:

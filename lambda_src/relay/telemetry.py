@@ -7,14 +7,14 @@ answers are in none of them, unless ``RIVULET_LOG_CONTENT`` says so.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 
 from relay.errors import RelayError
-from relay.events import BlockEnd, Done, Event, Failure, Start, Text
+from relay.events import BlockEnd, Chunk, Done, Event, Failure, Start, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,49 +52,49 @@ class Record:
 
     The fields are JSON values by name: ``route``, ``model``, ``status``, ``pieces``, ``bytes``, ``duration_ms``,
     ``time_to_first_token_ms``, the token counts, ``stop_reason`` or ``error``. Each is there once it is known.
+
+    Attributes:
+        ended: whether the stream's end has been passed on, and the next event asked for.
     """
 
     def __init__(self, *, log_content: bool) -> None:
+        self.ended = False
         self._log_content = log_content
         self._began = time.perf_counter()
         self._fields: dict[str, Any] = {}
-        self._content: dict[str, Any] = {}
+        self._request: Any = None
+        self._answer: list[str] = []
 
     @contextmanager
     def calling(self, call: ModelCall) -> Iterator[None]:
         """Span a call of Bedrock's and the stream that it opens with a trace subsegment."""
         self._fields |= {"route": call.route, "model": call.model, "pieces": 0}
-        if self._log_content:
-            self._content = {"request": call.parameters, "answer": ""}
-        with tracer.provider.in_subsegment(name=f"## {call.operation}") as subsegment:
+        self._request = call.parameters
+        with ExitStack() as segment:
+            subsegment = segment.enter_context(
+                tracer.provider.in_subsegment(name=f"## {call.operation}")
+            )
             try:
                 yield
-            except RelayError as error:
-                self.failed(error.code, error.__cause__)
+            except BaseException as error:
+                self.failed(*_reason(error))
                 raise
             finally:
                 for name, value in self._fields.items():
                     subsegment.put_annotation(name, value)
+                if "error" in self._fields:
+                    subsegment.add_fault_flag()  # type: ignore[attr-defined]  # X-Ray's, and its stand-in's
+                segment.close()  # now: an exception passing through would leave its words in the trace
 
     def observe(self, events: Iterable[Event]) -> Iterator[Event]:
         """Pass the events on, and note what they say."""
-        pieces = 0
-        answer: list[str] = []
-        try:
-            for event in events:
-                if not isinstance(event, Start | BlockEnd | Done | Failure):
-                    pieces += 1
-                    if pieces == 1:
-                        self._fields["time_to_first_token_ms"] = self._elapsed()
-                    if self._log_content and isinstance(event, Text):
-                        answer.append(event.text)
-                elif isinstance(event, Done | Failure):
-                    self._note_end(event)
-                yield event
-        finally:
-            self._fields["pieces"] = pieces
-            if self._log_content:
-                self._content["answer"] = "".join(answer)
+        for event in events:
+            if isinstance(event, Done | Failure):
+                self._note_end(event)
+            elif not isinstance(event, Start | BlockEnd):
+                self._note_piece(event)
+            yield event
+            self.ended = isinstance(event, Done | Failure)
 
     def failed(self, code: str, cause: BaseException | None = None) -> None:
         """Note why the request failed; ``cause`` is told by its type alone, for its words may be private."""
@@ -106,7 +106,10 @@ class Record:
         """Write the log record and add the metrics. Call it once, when all is over."""
         fields = self._fields
         fields |= {"status": status, "bytes": bytes_written, "duration_ms": self._elapsed()}
-        logger.info("stream" if "model" in fields else "request", extra={**fields, **self._content})
+        content = {}
+        if self._log_content and self._request is not None:
+            content = {"request": _readable(self._request), "answer": "".join(self._answer)}
+        logger.info("stream" if "model" in fields else "request", extra=fields | content)
         if "model" in fields:
             metrics.add_dimension("model", fields["model"])
         metrics.add_metric("Requests", MetricUnit.Count, 1)
@@ -115,8 +118,19 @@ class Record:
             if name in fields:
                 metrics.add_metric(metric, unit, fields[name])
 
+    def _note_piece(self, piece: Event) -> None:
+        self._fields["pieces"] += 1
+        if self._fields["pieces"] == 1:
+            self._fields["time_to_first_token_ms"] = self._elapsed()
+        if self._log_content:
+            if isinstance(piece, Text):
+                self._answer.append(piece.text)
+            elif isinstance(piece, Chunk):
+                self._answer.append(piece.document.decode(errors="replace"))
+
     def _note_end(self, end: Done | Failure) -> None:
-        self._fields |= {_TOKENS[k]: v for k, v in end.usage.items() if k in _TOKENS}
+        counts = {_TOKENS[k]: v for k, v in end.usage.items() if k in _TOKENS}
+        self._fields |= {name: v for name, v in counts.items() if isinstance(v, int | float)}
         if isinstance(end, Failure):
             self.failed(end.error.code, end.error.__cause__)
         elif end.stop_reason is not None:
@@ -125,3 +139,27 @@ class Record:
     def _elapsed(self) -> float:
         """Return the milliseconds since the request came."""
         return round((time.perf_counter() - self._began) * 1000, 3)
+
+
+def _reason(error: BaseException) -> tuple[str, BaseException | None]:
+    """Return the code for what ended a call, and its cause."""
+    match error:
+        case RelayError():
+            return error.code, error.__cause__
+        case GeneratorExit():  # whoever read the stream has stopped
+            return "caller_gone", None
+        case _:
+            return "internal", error
+
+
+def _readable(value: Any) -> Any:
+    """Return a request as JSON can carry it: bytes as the text they are, where they are text."""
+    match value:
+        case bytes():
+            return value.decode(errors="replace")
+        case dict():
+            return {name: _readable(member) for name, member in value.items()}
+        case list():
+            return [_readable(item) for item in value]
+        case _:
+            return value

@@ -12,12 +12,14 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 from relay import events as e
+from relay import strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _dump_ascii = json.JSONEncoder(separators=(",", ":")).encode
+_LINE_ENDS_TO_SPACES = bytes.maketrans(b"\r\n", b"  ")  # in JSON they are only ever white space
 
 
 def server_sent_events(events: Iterable[e.Event]) -> Iterator[bytes]:
@@ -45,15 +47,12 @@ def _encode(event: e.Event) -> bytes:
 
 
 def _chunk(document: bytes) -> bytes:
-    """Return a model's document as a member, in its own bytes where those are one line of JSON."""
+    """Return a model's document as a member, in its own bytes where those are JSON."""
     try:
-        value = json.loads(document)
+        strict_json.parse(document)
     except ValueError:
         return b'"bytes":"%b"' % b64encode(document)
-    one_line = (
-        document if b"\n" not in document and b"\r" not in document else _dump_ascii(value).encode()
-    )
-    return b'"chunk":%b' % one_line
+    return b'"chunk":%b' % document.translate(_LINE_ENDS_TO_SPACES)
 
 
 def _describe(event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  # one case an event
@@ -83,14 +82,15 @@ def _describe(event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912
         case e.BlockEnd(index):
             return {"type": "block_end", "index": index}
         case e.Chunk(document):
-            return {"type": "chunk", "chunk": json.loads(document)}
+            return {"type": "chunk", "chunk": _readable(document)}
         case e.Unknown(name, payload):
             return {"type": "unknown", "name": name, "payload": _readable(payload)}
         case e.Start(model, request_id):
             return {"type": "start", "model": model, "request_id": request_id}
         case e.Done(stop_reason, usage, details):
             reason = {} if stop_reason is None else {"stop_reason": stop_reason}
-            return {"type": "done", **reason, "usage": usage, **details}
+            told = {"type": "done", **reason, "usage": usage}
+            return {**told, **details, **told}  # no detail of tomorrow may pass for another type
         case e.Failure(error, usage):
             return {
                 "type": "error",
@@ -104,6 +104,6 @@ def _describe(event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912
 def _readable(payload: bytes) -> Any:
     """Return JSON as what it says, anything else in base64."""
     try:
-        return json.loads(payload)
+        return strict_json.parse(payload)
     except ValueError:
         return b64encode(payload).decode()

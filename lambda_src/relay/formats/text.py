@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 def plain(events: Iterable[Event]) -> Iterator[bytes]:
     """Yield the text of each piece, and a failure as a last line."""
-    half = (
-        ""  # of a surrogate pair: JSON's escapes may be split between two pieces, UTF-8 cannot be
-    )
+    # Half a surrogate pair: JSON's escapes may be split between two pieces, UTF-8 cannot be.
+    half = ""
     for event in events:
         if isinstance(event, Text):
             text = half + event.text
             half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
             yield _utf8(text[: len(text) - len(half)])
         elif isinstance(event, Failure):
-            yield f"\n[{event.error.code}: {event.error.message}]\n".encode()
+            yield _utf8(f"{half}\n[{event.error.code}: {event.error.message}]\n")
+            half = ""
     if half:
         yield _utf8(half)
 
