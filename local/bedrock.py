@@ -13,6 +13,7 @@ Every call is kept in `Bedrock.calls` with the time at which each of its pieces 
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from base64 import b64encode
 from collections import deque
@@ -53,6 +54,7 @@ class Call:
         headers: names in lower case.
         body: the request's JSON.
         pace: the pace when it came.
+        at: when it came, in seconds of `time.monotonic`.
         performance: what was sent and when, and how it ended.
         request_id: the ``x-amzn-RequestId`` of the answer.
     """
@@ -62,6 +64,7 @@ class Call:
     headers: Mapping[str, str]
     body: Mapping[str, Any]
     pace: Pace
+    at: float = field(default_factory=time.monotonic)
     performance: Performance = field(default_factory=Performance)
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 

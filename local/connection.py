@@ -139,9 +139,10 @@ class Connection(asyncio.Protocol):
 
     def reset(self) -> None:
         """End the connection at once, as a crashed peer does: by a TCP reset."""
-        raw = self._transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._transport.abort()
+        if not self.lost.done():
+            raw = self._transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
 
 
 def _resolve(future: asyncio.Future[None] | None) -> None:

@@ -54,16 +54,10 @@ class Environment:
     async def start(self) -> Failure | None:
         """Start the process and wait until it asks for its first invocation; return why it does not."""
         await self._api.start()
-        self._process = await asyncio.create_subprocess_exec(
-            *self._function.start_command,
-            cwd=self._function.task_root,
-            env=self._function.variables(self._api.address),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C in the terminal is for whoever started it, who then ends it
-            limit=_LINE_LIMIT,
-        )
+        try:
+            self._process = await self._spawn()
+        except OSError as error:
+            return Failure("Runtime.InvalidEntrypoint", str(error))
         self.pid = self._process.pid
         self._lifeline.hold(self.pid)
         self._follower = asyncio.create_task(self._follow(self._process))
@@ -77,6 +71,18 @@ class Environment:
             )
         return Failure(
             "Sandbox.Timedout", f"Init timed out after {self._function.init_timeout:.2f} seconds"
+        )
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._function.start_command,
+            cwd=self._function.task_root,
+            env=self._function.variables(self._api.address),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C in the terminal is for whoever started it, who then ends it
+            limit=_LINE_LIMIT,
         )
 
     async def invoke(self, invocation: Invocation) -> None:
@@ -115,7 +121,7 @@ class Environment:
         await self._api.close()
 
     def _fail(self, invocation: Invocation, error_type: str, message: str) -> None:
-        self._log(f"RequestId: {invocation.id} Error: {message} {error_type}")
+        self._log(f"RequestId: {invocation.id} Error: {error_type}: {message}")
         details = {
             "errorType": error_type,
             "errorMessage": f"RequestId: {invocation.id} Error: {message}",
@@ -133,6 +139,7 @@ class Environment:
         assert process.stdout is not None  # noqa: S101  # for the type checker: it is a pipe
         saying = asyncio.create_task(_pass_on(process.stdout, self._log))
         code = await process.wait()
+        self._signal(signal.SIGKILL)  # what it started ends with it
         self._lifeline.release(self.pid)
         # What a crashed runtime said last tells why; a grandchild may hold the pipe open for longer.
         await first_done(saying, timeout=1)

@@ -52,9 +52,7 @@ class Environments:
         Raises:
             Throttled: all environments are busy, and there may be no more of them.
         """
-        environment = self._take_idle() or await self._take_finishing()
-        if environment is None and len(self._all) >= self.function.concurrency:
-            raise Throttled
+        environment = await self._take_idle() or await self._take_finishing() or self._new()
         work = asyncio.create_task(self._serve(environment, invocation))
         self._work[work] = invocation
         work.add_done_callback(self._work.pop)
@@ -68,29 +66,28 @@ class Environments:
         await asyncio.gather(*(environment.stop() for environment in self._all))
         self._lifeline.close()
 
-    async def _serve(self, environment: Environment | None, invocation: Invocation) -> None:
-        failure = None
-        if environment is None:
-            environment = self._new()
-            failure = await environment.start()
+    async def _serve(self, environment: Environment, invocation: Invocation) -> None:
+        failure = None if environment.pid else await environment.start()
         if failure is None:
             await environment.invoke(invocation)
         else:
-            self.log(f"RequestId: {invocation.id} Error: {failure.message} {failure.type}")
+            self.log(f"RequestId: {invocation.id} Error: {failure.type}: {failure.message}")
             invocation.settle(failure)
         await self._give_back(environment, failure)
 
     def _new(self) -> Environment:
+        if len(self._all) >= self.function.concurrency:
+            raise Throttled
         environment = Environment(self.function, self.log, self._lifeline)
         self._all.add(environment)
         return environment
 
-    def _take_idle(self) -> Environment | None:
+    async def _take_idle(self) -> Environment | None:
         while self._idle:
             environment = self._idle.pop()
             if environment.alive:
                 return environment
-            self._all.discard(environment)
+            await self._retire(environment)
         return None
 
     async def _take_finishing(self) -> Environment | None:
@@ -98,11 +95,14 @@ class Environments:
         finishing = [work for work, invocation in self._work.items() if invocation.outcome.done()]
         if finishing:
             await asyncio.wait(finishing, timeout=_FINISHING, return_when=asyncio.FIRST_COMPLETED)
-        return self._take_idle()
+        return await self._take_idle()
 
     async def _give_back(self, environment: Environment, failure: Failure | None) -> None:
         if failure is None and environment.alive:
             self._idle.append(environment)
         else:
-            await environment.stop()
-            self._all.discard(environment)
+            await self._retire(environment)
+
+    async def _retire(self, environment: Environment) -> None:
+        await environment.stop()
+        self._all.discard(environment)

@@ -110,8 +110,8 @@ async def perform(script: Script, exchange: Exchange, performance: Performance) 
                     exchange.reset()
                     performance.ending = "reset"
                     return
-        await exchange.finish()
         performance.ending = "complete"
+        await exchange.finish()
     except PeerLeft:
         performance.ending = "peer left"
 

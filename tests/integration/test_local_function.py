@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,9 @@ def test_the_deadline_is_real(function: LocalFunction) -> None:
 def test_what_a_crashed_function_said_is_kept(function: LocalFunction) -> None:
     """A crash is told with its exit status, after the function's own last words."""
     httpx.get(f"{function.url}/exit")
-    assert "exit status 3 Runtime.ExitError" in function.wait_for_line("exited with error")
+    assert "Runtime.ExitError: Runtime exited with error: exit status 3" in function.wait_for_line(
+        "Error:"
+    )
     assert "I leave" in function.log
 
 
@@ -146,8 +149,12 @@ def test_one_caller_in_a_row_needs_one_environment(function: LocalFunction) -> N
 def test_callers_at_once_get_environments_of_their_own() -> None:
     """Each environment serves one invocation at a time; over the limit there is a 429."""
 
-    with LocalFunction(configured(concurrency=2)) as both, ThreadPoolExecutor(3) as callers:
-        answers = list(callers.map(httpx.get, [f"{both.url}/slow"] * 3))
+    with (
+        LocalFunction(configured(concurrency=2)) as both,
+        httpx.Client(timeout=10) as client,
+        ThreadPoolExecutor(3) as callers,
+    ):
+        answers = list(callers.map(client.get, [f"{both.url}/slow"] * 3))
     assert sorted(answer.status_code for answer in answers) == [200, 200, 429]
     assert len({answer.json()["pid"] for answer in answers if answer.status_code == 200}) == 2
 
@@ -174,6 +181,28 @@ def test_the_first_invocation_may_be_a_cold_start() -> None:
         assert function.pids == []
         assert httpx.get(f"{function.url}/stream").content == b"onetwo"
         assert len(function.pids) == 1
+
+
+def test_a_command_that_cannot_be_started_says_so() -> None:
+    """A runtime that is not there, or may not be executed, is told by name, at the start and to each caller."""
+    nowhere = FunctionConfiguration(task_root=RUNTIME.parent, command=("./no-such-bootstrap",))
+    with (
+        pytest.raises(StartError, match=r"Runtime.InvalidEntrypoint: .*no-such-bootstrap"),
+        LocalFunction(nowhere),
+    ):
+        pass
+    with LocalFunction(replace(nowhere, provisioned_concurrency=0)) as function:
+        assert httpx.get(function.url).status_code == 502
+
+
+def test_an_idle_function_that_dies_is_replaced(function: LocalFunction) -> None:
+    """A process that ends between invocations costs the next caller a cold start, not an error."""
+    (pid,) = function.pids
+    os.kill(pid, signal.SIGKILL)
+    while function.pids:
+        time.sleep(0.01)
+    assert httpx.get(f"{function.url}/stream").content == b"onetwo"
+    assert function.pids != [pid]
 
 
 @pytest.mark.parametrize(
