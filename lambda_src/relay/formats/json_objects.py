@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _dump_ascii = json.JSONEncoder(separators=(",", ":")).encode
 _LINE_ENDS_TO_SPACES = bytes.maketrans(b"\r\n", b"  ")  # in JSON they are only ever white space
+# Line ends to Unicode, though not to SSE or NDJSON: many readers of lines split at them all the same.
+_LINE_ENDS_TO_ESCAPES = (
+    ("\x85".encode(), rb"\u0085"),
+    ("\u2028".encode(), rb"\u2028"),
+    ("\u2029".encode(), rb"\u2029"),
+)
 
 
 def server_sent_events(events: Iterable[e.Event]) -> Iterator[bytes]:
@@ -37,8 +43,16 @@ def ndjson(events: Iterable[e.Event]) -> Iterator[bytes]:
 def _encode(event: e.Event) -> bytes:
     """Return one line of JSON in UTF-8."""
     if isinstance(event, e.Chunk):
-        return b'{"type":"chunk",%b}' % _chunk(event.document)
-    value = _describe(event)
+        line = b'{"type":"chunk",%b}' % _chunk(event.document)
+    else:
+        line = _object(_describe(event))
+    if not line.isascii():
+        for line_end, escape in _LINE_ENDS_TO_ESCAPES:
+            line = line.replace(line_end, escape)
+    return line
+
+
+def _object(value: dict[str, Any]) -> bytes:
     try:
         return _dump(value).encode()
     except UnicodeEncodeError:
