@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from http.client import HTTPConnection, HTTPException  # noqa: TID251  # all that a caller needs
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,15 @@ def ask(url: str, prompt: str) -> str | None:
         return f"the connection broke: {error!r}"
     finally:
         connection.close()
+
+
+def _told(body: bytes) -> str:
+    """Return what the body of an error tells, in one line if it is the function's."""
+    try:
+        error = json.loads(body)["error"]
+        return f"{error['code']}: {error['message']}"
+    except (ValueError, LookupError, TypeError):
+        return body.decode(errors="replace")
 
 
 def _events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
@@ -67,4 +75,4 @@ def _summarise(times: list[float], done: dict[str, Any]) -> None:
     print(
         f"A buffered call would have made you wait {last:.2f} s for the first word: {last - first:.2f} s longer."
     )
-    print(f"Stop reason {done.get('stop_reason')}; usage {json.dumps(usage)}.", file=sys.stdout)
+    print(f"Stop reason {done.get('stop_reason')}; usage {json.dumps(usage)}.")

@@ -12,7 +12,7 @@ Public surface::
 Everything that listens is on a loopback port, a free one by default, and every process has ended when the block is
 left. The synchronous form lives in a thread of its own. `bedrock.calls[i].performance.sent[j].at` is in seconds of
 `time.monotonic`, and so may be a caller's clock: the way of every piece can be timed. Timeout, concurrency, limits and
-what else Lambda knows of a function are in `FunctionConfiguration`.
+what else Lambda knows of a function are in `FunctionConfiguration`, ways to go wrong in `faults.py`.
 """
 
 from __future__ import annotations
