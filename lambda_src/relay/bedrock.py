@@ -80,9 +80,8 @@ class Bedrock:
         try:
             yield _frames(event_stream._raw_stream)  # noqa: SLF001  # see above: its public side is lossy
         finally:
-            with suppress(
-                Exception
-            ):  # what cannot be closed is closed; the answer's end is already told
+            # What cannot be closed is closed, and the answer's end is told already.
+            with suppress(Exception):
                 event_stream.close()
 
     def _call(self, call: ModelCall) -> Any:

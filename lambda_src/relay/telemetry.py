@@ -81,7 +81,7 @@ class Record:
                 raise
             finally:
                 for name, value in self._fields.items():
-                    subsegment.put_annotation(name, value)
+                    subsegment.put_annotation(key=name, value=value)
                 if "error" in self._fields:
                     subsegment.add_fault_flag()  # type: ignore[attr-defined]  # X-Ray's, and its stand-in's
                 segment.close()  # now: an exception passing through would leave its words in the trace

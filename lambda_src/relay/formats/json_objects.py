@@ -42,10 +42,7 @@ def ndjson(events: Iterable[e.Event]) -> Iterator[bytes]:
 
 def _encode(event: e.Event) -> bytes:
     """Return one line of JSON in UTF-8."""
-    if isinstance(event, e.Chunk):
-        line = b'{"type":"chunk",%b}' % _chunk(event.document)
-    else:
-        line = _object(_describe(event))
+    line = _chunk(event.document) if isinstance(event, e.Chunk) else _object(_describe(event))
     if not line.isascii():
         for line_end, escape in _LINE_ENDS_TO_ESCAPES:
             line = line.replace(line_end, escape)
@@ -61,12 +58,12 @@ def _object(value: dict[str, Any]) -> bytes:
 
 
 def _chunk(document: bytes) -> bytes:
-    """Return a model's document as a member, in its own bytes where those are JSON."""
+    """Return a model's document in its own bytes where those are JSON."""
     try:
         strict_json.parse(document)
     except ValueError:
-        return b'"bytes":"%b"' % b64encode(document)
-    return b'"chunk":%b' % document.translate(_LINE_ENDS_TO_SPACES)
+        return b'{"type":"chunk","bytes":"%b"}' % b64encode(document)
+    return b'{"type":"chunk","chunk":%b}' % document.translate(_LINE_ENDS_TO_SPACES)
 
 
 def _describe(event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  # one case an event
