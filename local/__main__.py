@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import os
 import signal
 import sys
 import threading
@@ -122,9 +123,10 @@ def _function(options: argparse.Namespace, on_log: Callable[[str], None] | None)
 
 def _region(chosen: str | None) -> str:
     """Return the chosen region, or the one that the user's own AWS configuration names."""
+    chosen = chosen or os.environ.get("AWS_REGION")
     if chosen:
         return chosen
-    import botocore.session  # noqa: PLC0415, TID251  # it alone knows all the places; no call is made
+    import botocore.session  # noqa: PLC0415, TID251  # it knows the other places; no call is made
 
     region = botocore.session.get_session().get_config_variable("region")
     return str(region or FunctionConfiguration().region)

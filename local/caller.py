@@ -21,9 +21,7 @@ def ask(url: str, prompt: str) -> str | None:
         connection.request("POST", "/stream", json.dumps({"prompt": prompt}), headers)
         response = connection.getresponse()
         if response.status != 200:
-            return (
-                f"{response.status} {response.reason}: {response.read().decode(errors='replace')}"
-            )
+            return f"{response.status} {_told(response.read())}"
         return _show(_events(response), asked)
     except (HTTPException, OSError) as error:
         return f"the connection broke: {error!r}"

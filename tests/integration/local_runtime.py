@@ -54,7 +54,7 @@ def streamed(request_id: str, *pieces: bytes, pause: float = 0.0, trailers: byte
     stream.end(trailers)
 
 
-def handle(request_id: str, event: dict[str, Any]) -> None:  # noqa: C901, PLR0912  # a case a path
+def handle(request_id: str, event: dict[str, Any]) -> None:
     error = base64.b64encode(b'{"errorType": "Oops", "errorMessage": "in the middle"}')
     told = (
         b"Lambda-Runtime-Function-Error-Type: Oops\r\nLambda-Runtime-Function-Error-Body: %b\r\n"
@@ -76,19 +76,43 @@ def handle(request_id: str, event: dict[str, Any]) -> None:  # noqa: C901, PLR09
                 f"/invocation/{request_id}/response",
                 {"statusCode": 202, "body": "é", "cookies": ["c=3"]},
             )
+        case "/bare":
+            stream = Stream(request_id, "text/x-bare")
+            stream.write(b"as it is")
+            stream.end()
+        case "/slow":
+            time.sleep(0.5)
+            post(f"/invocation/{request_id}/response", {"pid": os.getpid()})
+        case "/direct":
+            stream = Stream(request_id, "text/plain")
+            stream.write("grüß".encode())
+            stream.write(json.dumps(event).encode())
+            stream.end(told if event.get("fail") else b"")
+        case path:
+            go_wrong(request_id, path)
+
+
+def go_wrong(request_id: str, path: str) -> None:
+    match path:
         case "/error":
             post(
                 f"/invocation/{request_id}/error",
                 {"errorType": "ValueError", "errorMessage": "at once"},
             )
-        case "/bare":
-            stream = Stream(request_id, "text/x-bare")
-            stream.write(b"as it is")
-            stream.end()
         case "/noprelude":
             stream = Stream(request_id)
             stream.write(b"no json" + bytes(8) + b"payload")
             stream.end()
+        case "/bad-header":
+            stream = Stream(request_id)
+            stream.write(b'{"headers": {"x": "a\\nb"}}' + bytes(8) + b"payload")
+            stream.end()
+        case "/endless-prelude":
+            stream = Stream(request_id)
+            stream.write(PRELUDE)
+            stream.end()
+        case "/large":
+            streamed(request_id, *[bytes(1_000_000)] * 7)
         case "/exit":
             print("I leave", flush=True)
             os._exit(3)
@@ -103,14 +127,6 @@ def handle(request_id: str, event: dict[str, Any]) -> None:  # noqa: C901, PLR09
             stream = Stream(request_id)
             stream.write(PRELUDE + bytes(8) + b"half")
             time.sleep(60)
-        case "/slow":
-            time.sleep(0.5)
-            post(f"/invocation/{request_id}/response", {"pid": os.getpid()})
-        case "/direct":
-            stream = Stream(request_id, "text/plain")
-            stream.write("grüß".encode())
-            stream.write(json.dumps(event).encode())
-            stream.end(told if event.get("fail") else b"")
         case _:
             pass  # no answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket  # noqa: TID251  # takes a port
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -18,14 +20,18 @@ import pytest
 from local.function import LocalFunction
 from local.pace import Pace
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 ROOT = Path(__file__).parents[2]
 FAST = ("--time-to-first-token", "0.3", "--tokens-per-second", "500")
 
 
-def local(*arguments: str) -> subprocess.Popen[str]:
+def local(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "local", *arguments],
         cwd=ROOT,
+        env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -68,6 +74,23 @@ def test_run_says_why_the_function_does_not_start() -> None:
     assert process.returncode == 1
     assert "the function did not start" in errors
     assert "RIVULET_MODEL_IDS" in errors
+
+
+def test_run_talks_to_the_real_bedrock_when_told_to() -> None:
+    """With --real there is no stand-in: the function calls what the user's own AWS environment names, and says so."""
+    mine = {
+        "AWS_ACCESS_KEY_ID": "mine",
+        "AWS_SECRET_ACCESS_KEY": "mine",
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:1",
+        "AWS_REGION": "eu-west-3",
+    }
+    with local("run", "--real", "--prompt", "x", environment=mine) as process:
+        output, errors = process.communicate(timeout=30)
+    assert output.startswith(
+        "With the real Bedrock in eu-west-3, on your AWS credentials: tokens cost money."
+    )
+    assert process.returncode == 1
+    assert "failed: 502 connect_failed" in errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

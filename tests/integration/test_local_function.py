@@ -102,7 +102,9 @@ def test_the_function_gets_the_request(function: LocalFunction) -> None:
     assert (event["queryStringParameters"], event["cookies"]) == ({"a": "1,2"}, ["x=1", "y=2"])
 
 
-@pytest.mark.parametrize("path", ["/error", "/exit", "/hang", "/noprelude", "/none"])
+@pytest.mark.parametrize(
+    "path", ["/error", "/exit", "/hang", "/noprelude", "/bad-header", "/endless-prelude", "/none"]
+)
 def test_a_failure_before_the_first_byte_is_a_502(function: LocalFunction, path: str) -> None:
     """Errors, crashes, timeouts, bad preludes and no answer at all are a 502, and the next invocation works."""
     response = httpx.get(f"{function.url}{path}", timeout=5)
@@ -266,8 +268,9 @@ def test_a_buffered_url_reads_proxy_responses() -> None:
             b"onetwo",
             "6",
         )
-        assert httpx.get(f"{function.url}/error").status_code == 502
-        assert httpx.get(f"{function.url}/noprelude").status_code == 502
+        for path in ("/error", "/noprelude", "/bad-header", "/endless-prelude", "/large"):
+            assert httpx.get(f"{function.url}{path}").status_code == 502, path
+        assert "got 7000" in function.wait_for_line("payload; expected")
     with LocalFunction(configured()) as function:
         assert httpx.get(f"{function.url}/proxy").json() == {
             "statusCode": 202,
@@ -335,6 +338,16 @@ def test_boto3_reads_what_cannot_be_invoked(
     """What Lambda would not invoke is raised at the call."""
     with pytest.raises(ClientError, match=code):
         invoker.invoke_with_response_stream(**{"FunctionName": "rivulet", **arguments})
+
+
+@pytest.mark.judge
+def test_boto3_is_throttled(function: LocalFunction, invoker: Any) -> None:
+    """Over the limit the call is refused as Lambda does."""
+    assert function._environments is not None
+    function._environments.function = configured(concurrency=0)
+    function._environments._idle.clear()
+    with pytest.raises(ClientError, match="TooManyRequestsException"):
+        invoker.invoke_with_response_stream(FunctionName="rivulet")
 
 
 @pytest.mark.judge

@@ -207,6 +207,22 @@ def test_error_trailers_are_noticed() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("body", ["%%%", b64encode(b"no json").decode(), b64encode(b"[]").decode()])
+def test_error_trailers_count_even_when_they_cannot_be_read(body: str) -> None:
+    """A stream with an error type failed, whatever its error body is."""
+
+    async def main() -> None:
+        async with api_and_runtime() as (api, runtime):
+            invocation = await taken(api, runtime)
+            await runtime.stream(invocation, b"half")
+            await runtime.end(
+                Lambda_Runtime_Function_Error_Type="Oops", Lambda_Runtime_Function_Error_Body=body
+            )
+            assert invocation.outcome.result() == Failure("Oops", "", {})
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("streaming", [True, False])
 def test_a_response_cut_short_is_truncated(*, streaming: bool) -> None:
     """A response whose connection ends before it does fails as Runtime.TruncatedResponse."""
