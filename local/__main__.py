@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     """Stay up until someone ends it; what the function says goes to the terminal."""
-    with _function(options, on_log=lambda line: print(line, flush=True)) as function:
+    with _function(options, on_log=_say) as function:
         model = options.model or MODEL_IDS[0]
         print(
             _SERVING.format(
@@ -157,6 +158,11 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--port", type=int, default=8080)
     many.set_defaults(command=serve)
     return parser
+
+
+def _say(line: str) -> None:
+    with suppress(BrokenPipeError):  # nobody listens any more, but the function goes on
+        print(line, flush=True)
 
 
 def _leave(number: int, _frame: object) -> None:
