@@ -60,6 +60,7 @@ _TRANSPORT = {
 
 # ARNs, percent-encoded or not, and account ids.
 _SECRETS = re.compile(r"arn(?::|%3A)[^\s,;'\")\]]+|(?<!\d)\d{12}(?!\d)", re.IGNORECASE)
+_NAMELESS = "unknown"  # the code of what has no exception's name
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -126,11 +127,14 @@ def bedrock_error(exception: str, message: str = "", status: int | None = None) 
     said = kind.message
     if name == "ValidationException" and message:
         said = f"{said} It says: {_SECRETS.sub('…', message)}"
-    return UpstreamError(kind.status, _code(name), said, retryable=kind.retryable)
+    code = _code(name)
+    # By this header the AWS SDKs know an exception; theirs are the callers of the routes that Bedrock has, too.
+    headers = {} if code == _NAMELESS else {"x-amzn-errortype": name}
+    return UpstreamError(kind.status, code, said, retryable=kind.retryable, headers=headers)
 
 
 def _code(exception: str) -> str:
     words = exception.removesuffix("Exception")
     if not words.isidentifier() or not words.isascii():
-        return "unknown"  # whatever it is, it is no exception's name
+        return _NAMELESS
     return _WORD_START.sub("_", words).lower()

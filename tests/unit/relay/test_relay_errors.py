@@ -69,7 +69,9 @@ def test_unlisted_exceptions_keep_a_status_that_is_an_error(
 )
 def test_only_a_name_becomes_a_code(name: str, code: str) -> None:
     """A code is something to program against: what is no exception's name is ``unknown``."""
-    assert bedrock_error(name).code == code
+    error = bedrock_error(name)
+    assert error.code == code
+    assert error.headers == ({} if code == "unknown" else {"x-amzn-errortype": name})
 
 
 @pytest.mark.parametrize(
