@@ -126,6 +126,7 @@ def _frames(raw: Any) -> Iterator[Frame]:
 def _pieces(raw: Any) -> Iterator[bytes]:
     """Yield what has arrived, whenever something has. Read to its end, the connection can serve another call."""
     try:
+        # stream() would be a little faster, but holds a chunk back until its own end has come, too.
         while piece := raw.read1(_READ_SIZE):
             yield piece
     except StreamReadTimeoutError as error:

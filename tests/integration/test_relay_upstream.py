@@ -25,7 +25,14 @@ from tests.frames import (
     delta,
     exception,
 )
-from tests.upstream import CHUNKED_HEAD, END, Upstream, http_chunk, refusal
+from tests.upstream import (
+    CHUNKED_HEAD,
+    CLOSE_DELIMITED_HEAD,
+    END,
+    Upstream,
+    http_chunk,
+    refusal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -263,6 +270,60 @@ def test_a_connection_that_was_closed_meanwhile_is_not_tried(
     for _ in range(3):
         assert ask(function.url).types == ["start", "text", "done"]
         upstream.wait_for_open_connections(0)
+
+
+@pytest.mark.xdist_group("relay upstream")
+@pytest.mark.parametrize("size", [b"-1", b"-5", b"+5", b"0x5", b"5_0", b" ", b"", b"g"])
+def test_a_chunk_whose_size_is_none_ends_the_stream(
+    upstream: Upstream, function: LocalFunction, size: bytes
+) -> None:
+    """What Python's own number parser makes of a chunk's size is not believed."""
+
+    def answer(connection: socket.socket) -> bool:
+        broken = size + b"\r\n" + delta(text="b") + b"\r\n"
+        connection.sendall(CHUNKED_HEAD + http_chunk(MESSAGE_START) + broken + END)
+        return False
+
+    upstream.answer = answer
+    types = ask(function.url).types
+    assert (types[0], types[-1]) == ("start", "error")
+    upstream.wait_for_open_connections(0)
+
+
+@pytest.mark.xdist_group("relay upstream")
+@pytest.mark.parametrize("head", [CHUNKED_HEAD, CLOSE_DELIMITED_HEAD], ids=["chunked", "close"])
+def test_a_frame_is_not_held_back(upstream: Upstream, function: LocalFunction, head: bytes) -> None:
+    """A frame goes out when it has come, whether or not Bedrock's body is chunked, and cut in two as it may be."""
+    framed = http_chunk if head == CHUNKED_HEAD else bytes
+    seen = threading.Event()
+    held: list[bool] = []
+
+    def answer(connection: socket.socket) -> bool:
+        frame = delta(text="a")
+        connection.sendall(head + framed(MESSAGE_START) + framed(frame[:20]))
+        rest = framed(frame[20:])
+        # Even the end of its own chunk may come with the next one.
+        late = b"\r\n" if head == CHUNKED_HEAD else b""
+        connection.sendall(rest.removesuffix(late))
+        held.append(not seen.wait(0.2))
+        connection.sendall(late + framed(MESSAGE_STOP) + framed(METADATA))
+        if head == CHUNKED_HEAD:
+            connection.sendall(END)
+        return False
+
+    upstream.answer = answer
+    address = urlsplit(function.url)
+    with socket.create_connection((address.hostname, address.port)) as caller:
+        caller.sendall(
+            b"POST /stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b'Content-Length: 15\r\n\r\n{"prompt":"hi"}'
+        )
+        got = b""
+        while b'"done"' not in got:
+            got += caller.recv(65536)
+            if b'"text":"a"' in got:
+                seen.set()
+    assert held == [False]
 
 
 @pytest.mark.parametrize("leave", ["fin", "rst"])
