@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from http.client import HTTPConnection, IncompleteRead  # noqa: TID251  # it keeps what came before a break
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,15 @@ def ask(
     accept: str = "text/event-stream",
     timeout: float = 20.0,
 ) -> Answer:
-    """Ask the function."""
+    """Ask the function; wait until its one environment is done with the invocation before."""
+    while True:
+        answer = _ask(url, path, body, method, accept, timeout)
+        if answer.status != 429 or b"Rate Exceeded." not in answer.body:
+            return answer
+        time.sleep(0.005)
+
+
+def _ask(url: str, path: str, body: Any, method: str, accept: str, timeout: float) -> Answer:
     address = urlsplit(url)
     connection = HTTPConnection(address.hostname or "", address.port, timeout=timeout)
     try:

@@ -21,7 +21,6 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
-from local.configuration import FunctionConfiguration
 from local.function import LocalFunction
 from tests.caller import ask
 from tests.frames import (
@@ -59,8 +58,7 @@ def function(upstream: Upstream) -> Iterator[LocalFunction]:
         "RIVULET_MAX_ATTEMPTS": "1",
         "RIVULET_MODEL_IDS": f"{MODEL},{PROFILE}",
     }
-    configuration = FunctionConfiguration(concurrency=1)
-    with LocalFunction(configuration, environment=environment) as function:
+    with LocalFunction(environment=environment) as function:
         yield function
 
 

@@ -116,12 +116,11 @@ def handler(monkeypatch: pytest.MonkeyPatch) -> Any:
         "AWS_SECRET_ACCESS_KEY": "x",
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
-        "POWERTOOLS_METRICS_NAMESPACE": "Rivulet",
-        "POWERTOOLS_SERVICE_NAME": "rivulet",
         "RIVULET_MODEL_IDS": MODEL,
     }.items():
         monkeypatch.setenv(name, value)
     module = importlib.import_module("handler")
+    monkeypatch.setattr(module.metrics, "namespace", "Rivulet")  # it may be made already, without
     # The logger keeps the stdout that there was when it was made; a test's own is what counts.
     now = SimpleNamespace(write=lambda text: sys.stdout.write(text), flush=lambda: None)  # noqa: PLW0108  # late
     monkeypatch.setattr(module.logger.registered_handler, "stream", now)
