@@ -111,6 +111,7 @@ UNKNOWN = (
     delta(0, toolUse=None),
     delta(0, toolUse={"input": {"a": 1}}),
     delta(0, toolUse={"input": "a", "newField": 1}),
+    delta(0, toolUse={"newField": "a"}),
     delta(0, toolUse="x"),
     delta(0, citation="x"),
     delta(0, image=None),

@@ -204,6 +204,12 @@ def test_a_plain_string_may_stand_for_a_content_block(given_: Any, meant: Any) -
             {"inferenceConfig": {"stopSequences": [""]}},
             "stopSequences[0]: expected text of at least",
         ),
+        (
+            _block(
+                document={"name": "d", "source": {"text": "x"}, "citations": {"enabled": "yes"}}
+            ),
+            "document.citations.enabled: expected true or false, got text of 3 characters",
+        ),
         ({"requestMetadata": []}, "requestMetadata: expected an object, got a list of 0"),
         ({"requestMetadata": {}}, "requestMetadata: expected an object of from 1 to 16 members"),
         ({"requestMetadata": {"a": 1}}, "requestMetadata.a: expected text, got the number 1"),
