@@ -227,8 +227,11 @@ def test_deploys_and_goes_again(aws: dict[str, str], tmp_path: Path) -> None:
     assert deployed["Runtime"] == "python3.13"
     assert deployed["Architectures"] == ["arm64"]
     assert deployed["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "/var/task/bootstrap"
-    (asset,) = (tmp_path / "cdk.out").glob("asset.*.zip")
-    digest = hashlib.sha256(asset.read_bytes()).digest()
+    files = json.loads((tmp_path / "cdk.out" / "Rivulet.assets.json").read_text())["files"]
+    (asset,) = {
+        path for file in files.values() if (path := file["source"]["path"]).endswith(".zip")
+    }
+    digest = hashlib.sha256((tmp_path / "cdk.out" / asset).read_bytes()).digest()
     assert deployed["CodeSha256"] == base64.b64encode(digest).decode()
     url = client("lambda").get_function_url_config(FunctionName=name)
     assert (url["AuthType"], url["InvokeMode"]) == ("AWS_IAM", "RESPONSE_STREAM")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -140,16 +141,18 @@ def test_licences(built: package.Package) -> None:
 
 
 def test_reproducible(tmp_path: Path) -> None:
-    """Built twice from the same inputs, bytecode and all, it is the same to the byte."""
-    zips = []
-    for name in ("one.zip", "two.zip"):
-        dependencies = fetch(package.REQUIREMENTS, Target(), package.BUILD / "dependencies")
-        files = package.assemble(package.SOURCE, dependencies)
+    """Built twice from the same inputs, in two places, bytecode and all, it is the same to the byte."""
+    dependencies = fetch(package.REQUIREMENTS, Target(), package.BUILD / "dependencies")
+    places = (tmp_path / "one", tmp_path / "two" / "deeper")
+    for place in places:
+        shutil.copytree(package.SOURCE, place / "lambda_src")
+    for place in places:
+        files = package.assemble(place / "lambda_src", dependencies)
         if TARGET_PYTHON:
             files |= package.bytecode(files, TARGET_PYTHON)
-        package.write_zip(files, tmp_path / name)
-        zips.append((tmp_path / name).read_bytes())
-    assert zips[0] == zips[1]
+        package.write_zip(files, place / "package.zip")
+    one, two = (place / "package.zip" for place in places)
+    assert one.read_bytes() == two.read_bytes()
 
 
 interpreters = pytest.mark.parametrize(
