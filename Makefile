@@ -5,8 +5,20 @@ BIN := $(VENV)/bin
 PROMPT ?= Why do streams feel faster than answers that come whole?
 PORT ?= 8080
 
+CHOICES ?=
+
+# The CDK runs on Node.js: the machine's own, or else the one that VENV got from PyPI.
+export PATH := $(abspath $(BIN)):$(PATH)
+# The CLI would praise its newest major version, which cannot read this app's output.
+export CDK_DISABLE_VERSION_CHECK := 1
+CDK := node_modules/.bin/cdk
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+# What the function runs on in Lambda: the tests run on it, too, where it is present.
+TARGET_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python3.13) $(shell command -v python3.13))
+
 .DEFAULT_GOAL := help
-.PHONY: help run serve install test check format lint types coverage bench lock clean
+.PHONY: help run serve install test check format lint types coverage target bench lock clean
+.PHONY: synth diff deploy destroy judges format-check
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -17,14 +29,35 @@ run: $(VENV)/.local  ## start the function here, send it PROMPT, print the answe
 serve: $(VENV)/.local  ## keep the function up at http://127.0.0.1:PORT, with curl lines to try
 	@$(BIN)/python -m local serve --port $(PORT)
 
-install: $(VENV)/.dev  ## everything for developing and deploying, into VENV
+install: $(VENV)/.dev  ## everything for developing and deploying
 
-test: $(VENV)/.dev  ## all tests
+deploy: $(VENV)/.deploy  ## deploy with your AWS credentials; CHOICES="-c key=value ..."
+	@$(CDK) deploy $(CHOICES)
+
+diff: $(VENV)/.deploy  ## show what deploying would change
+	@$(CDK) diff $(CHOICES)
+
+destroy: $(VENV)/.deploy  ## remove what was deployed
+	@$(CDK) destroy $(CHOICES)
+
+synth: $(VENV)/.deploy  ## make the CloudFormation template; needs no AWS account
+	@$(CDK) synth $(CHOICES)
+
+test: $(VENV)/.dev  ## all tests; those that need other software say so where it is absent
 	@$(BIN)/python -m pytest
 
-check: format-check lint types coverage  ## what CI runs: format, lint, types, tests, coverage
+# The judges first, so that none of the tests is skipped for want of one.
+check: judges format-check lint types coverage target  ## what CI runs: format, lint, types, tests, coverage
 
-.PHONY: format-check
+judges: .judges/.installed  ## install the software that the tests hold the function against
+
+target:  ## all tests on the Python that Lambda runs, where it is present
+ifeq ($(TARGET_PYTHON),)
+	@echo "no Python 3.13, the function's own, is on this machine: the tests ran on $$($(PYTHON) -V) alone"
+else
+	@$(MAKE) --no-print-directory test VENV=.venv-3.13 PYTHON=$(TARGET_PYTHON)
+endif
+
 format-check: $(VENV)/.dev
 	@$(BIN)/ruff format --check --quiet
 
@@ -43,16 +76,18 @@ coverage: $(VENV)/.dev  ## all tests, measured
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-bench: $(VENV)/.dev  ## measure speed, size and memory side by side
-	@$(BIN)/python -m bench
+bench: $(VENV)/.dev  ## measure speed and memory, next to the usual ways
+	@PYTHONPATH=lambda_src $(BIN)/python -m bench
 
-lock: $(VENV)/.dev  ## pin requirements/*.in with hashes
-	@cd requirements && for f in function local deploy dev; do \
-		../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
-			--no-header --no-annotate $$f.in -o $$f.txt || exit 1; done
+# A judge that ships as a program inside a package is locked without what the package depends on.
+lock: $(VENV)/.dev  ## pin requirements with hashes
+	@cd requirements && for file in *.in judges/*.in; do \
+		case $$file in judges/aws-sam-cli.in | judges/cargo-lambda.in) alone=--no-deps ;; *) alone= ;; esac; \
+		uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+			$$alone $$file -o $${file%.in}.txt || exit 1; done
 
 clean:  ## remove what was built here
-	rm -rf build cdk.out .coverage* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build cdk.out .judges .coverage* .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Rivulet needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 ...")'
@@ -61,10 +96,25 @@ $(VENV)/bin/python:
 # A stamp a kind of use: `make run` on a fresh machine installs only what the function ships with.
 $(VENV)/.local: requirements/local.txt | $(VENV)/bin/python
 	@echo "installing the function's requirements into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/local.txt
+	@$(PIP_INSTALL) -r requirements/local.txt
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.local
+$(VENV)/.deploy: requirements/deploy.txt requirements/function.txt requirements/node.txt package-lock.json | $(VENV)/bin/python
+	@echo "installing what deploying takes into $(VENV), node_modules and build ..."
+	@$(PIP_INSTALL) -r requirements/deploy.txt
+	@command -v npm >/dev/null || $(PIP_INSTALL) -r requirements/node.txt
+	@npm ci --no-audit --no-fund --loglevel=error
+	@$(BIN)/python -m infra.package
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.local $(VENV)/.deploy
 	@echo "installing the developers' requirements into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@
+
+JUDGES := $(wildcard requirements/judges/*.txt)
+.judges/.installed: $(JUDGES) | $(VENV)/bin/python
+	@echo "installing the judges into .judges ..."
+	@for file in $(JUDGES); do judge=.judges/$$(basename $$file .txt); rm -rf $$judge; \
+		$(PIP_INSTALL) --no-deps --target $$judge -r $$file || exit 1; done
 	@touch $@

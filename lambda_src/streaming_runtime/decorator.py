@@ -89,7 +89,15 @@ def _must_buffer(event: Any) -> bool:
     if not _is_http(event):
         return False
     context = event["requestContext"]
-    # API Gateway's HTTP APIs share the URL's payload format, but cannot stream. (REST APIs can: payload 1.0.)
-    return "elb" in context or (
-        "http" in context and ".execute-api." in (context.get("domainName") or "")
-    )
+    return "elb" in context or ("http" in context and _is_http_api(context))
+
+
+def _is_http_api(context: dict[str, Any]) -> bool:
+    """Tell an HTTP API, which cannot stream, from a URL.
+
+    They share payload 2.0. (REST APIs, payload 1.0, can stream.) Both are named after their id, but an HTTP API may
+    also have a domain of its owner's, and a URL may not (fact 45).
+    """
+    name, api_id = context.get("domainName") or "", context.get("apiId")
+    has_own_domain = api_id is not None and not name.startswith(f"{api_id}.")
+    return ".execute-api." in name or (has_own_domain and ".lambda-url." not in name)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 URL = {"http": {"method": "GET"}, "apiId": "a", "domainName": "a.lambda-url.eu-west-1.on.aws"}
 HTTP_API = {"http": {}, "apiId": "a", "domainName": "a.execute-api.eu-west-1.amazonaws.com"}
+HTTP_API_WITH_A_DOMAIN = {"http": {}, "apiId": "a", "domainName": "api.example.com"}
+EMULATOR: dict[str, Any] = {"http": {}, "apiId": None, "domainName": "localhost"}
 REST_API = {"httpMethod": "GET", "domainName": "a.execute-api.eu-west-1.amazonaws.com"}
 LOAD_BALANCER = {"elb": {"targetGroupArn": "arn"}}
 
@@ -63,7 +65,7 @@ HELLO = {
     [
         ({"requestContext": URL}, True),
         ({"requestContext": {"http": {}}}, True),
-        ({"requestContext": {"http": {}, "domainName": None}}, True),
+        ({"requestContext": EMULATOR}, True),
         ({"requestContext": REST_API}, True),
         ({}, False),
         ({"requestContext": None}, False),
@@ -84,11 +86,11 @@ def test_streamed(event: Any, *, over_http: bool) -> None:
     assert len(body.heads) == 1
 
 
-@pytest.mark.parametrize("event", [{"requestContext": HTTP_API}, {"requestContext": LOAD_BALANCER}])
-def test_a_way_in_that_cannot_stream(event: Any) -> None:
+@pytest.mark.parametrize("context", [HTTP_API, HTTP_API_WITH_A_DOMAIN, LOAD_BALANCER])
+def test_a_way_in_that_cannot_stream(context: Any) -> None:
     """An HTTP API and a load balancer take a whole answer only, and get one."""
     with _streaming() as opener:
-        assert hello(event, "me") == HELLO
+        assert hello({"requestContext": context}, "me") == HELLO
     assert opener.bodies == []
 
 
