@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from streaming_runtime.errors import ResponseClosed, ResponseStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
+    from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a field name: RFC 9110, section 5.6.2
 _FORBIDDEN = re.compile(r"[^\t\x20-\x7e\x80-\xff]")  # not in a field value: section 5.5
@@ -72,8 +72,7 @@ class Response:
 
     @status.setter
     def status(self, status: int) -> None:
-        if self.started:
-            raise ResponseStarted(f"status {status} comes too late: {self._status} was sent")
+        self._expect_not_started("status")
         if not 200 <= status <= 599:
             raise ValueError(f"status: expected 200 to 599, got {status}")
         self._status = int(status)
@@ -85,12 +84,26 @@ class Response:
             return cast("MutableMapping[str, str]", MappingProxyType(self._headers))
         return self._headers
 
+    @headers.setter
+    def headers(self, headers: Mapping[str, str]) -> None:
+        self._expect_not_started("headers")
+        self._headers = dict(headers)
+
     @property
     def cookies(self) -> MutableSequence[str]:
         """Whole ``set-cookie`` values, one each; after the first byte a read-only view of them."""
         if self.started:
             return cast("MutableSequence[str]", tuple(self._cookies))
         return self._cookies
+
+    @cookies.setter
+    def cookies(self, cookies: Iterable[str]) -> None:
+        self._expect_not_started("cookies")
+        self._cookies = list(cookies)
+
+    def _expect_not_started(self, what: str) -> None:
+        if self.started:
+            raise ResponseStarted(f"{what}: expected before the first byte, got after it")
 
     def start(self) -> None:
         """Settle and send status, headers and cookies. The first ``write`` does so by itself.

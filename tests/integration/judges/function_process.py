@@ -52,7 +52,8 @@ def function_process(
             command,
             cwd=folder,
             env={
-                "PATH": os.environ["PATH"],
+                # bootstrap without arguments takes python3 from here: the one that has what is needed
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "PYTHONPATH": str(LAMBDA_SRC),
                 "PYTHONWARNINGS": "error",
                 "AWS_LAMBDA_RUNTIME_API": runtime_api,

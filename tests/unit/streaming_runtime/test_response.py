@@ -105,7 +105,7 @@ def test_what_is_not_data_is_refused(data: Any, response: Response, body: Record
 def test_status_comes_too_late(response: Response) -> None:
     """After the first byte the status is settled, and saying so is the handler's error."""
     response.write("x")
-    with pytest.raises(ResponseStarted, match="status 500 comes too late: 200 was sent"):
+    with pytest.raises(ResponseStarted, match="status: expected before the first byte"):
         response.status = 500
     assert response.status == 200
 
@@ -327,3 +327,18 @@ def test_buffered_proxy_response(
         "body": expected,
         "isBase64Encoded": is_base64,
     }
+
+
+def test_headers_and_cookies_can_be_replaced() -> None:
+    """Headers and cookies may be set as a whole, or added to in place, until the first byte."""
+    body = BufferedBody()
+    response = Response(body)
+    response.headers = {"content-type": "text/plain"}
+    response.cookies += ["a=b", "c=d"]
+    response.write("x")
+    assert body.proxy_response()["headers"] == {"content-type": "text/plain"}
+    assert body.proxy_response()["cookies"] == ["a=b", "c=d"]
+    with pytest.raises(ResponseStarted):
+        response.headers = {}
+    with pytest.raises(ResponseStarted):
+        response.cookies = []
