@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.judges.function_process import BOOTSTRAP, LAMBDA_SRC
+from tests.integration.judges.function_process import BOOTSTRAP, LAMBDA_SRC, PATIENCE
 from tests.integration.judges.judge import LAMBDA_RIE, Reply, call, free_port, judge_process, needs
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def managed(tmp_path: Path) -> Iterator[int]:
     task = tmp_path / "task"
     shutil.copytree(LAMBDA_SRC / "streaming_runtime", task / "streaming_runtime")
     shutil.copy(BOOTSTRAP, task)
-    # This mode hands the function no PATH: whichever python3 is found finds what it needs in the task.
+    # The function runs as a user without rights here: whichever python3 it may run finds its needs in the task.
     for name in ("awslambdaric", "simplejson", "snapshot-restore-py"):
         for file in metadata.files(name) or ():
             if file.suffix == ".py":
@@ -108,7 +109,14 @@ def environment(task: Path) -> dict[str, str]:
 
 
 def invoke(port: int, kind: str, event: dict[str, Any] | None = None) -> Reply:
-    return call(port, INVOKE, {"kind": kind, **(event or {})})
+    """Invoke the function, on managed instances once one of its workers asks for an invocation."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        reply = call(port, INVOKE, {"kind": kind, **(event or {})})
+        if not any(error.endswith("Unavailable") for error in reply.header("error-type")):
+            return reply
+        assert time.monotonic() < deadline, reply
+        time.sleep(0.02)
 
 
 def test_an_http_response(classic: int) -> None:
