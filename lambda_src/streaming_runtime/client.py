@@ -121,12 +121,15 @@ class StreamingCalls:
         invocation_id: str | None = None,  # noqa: ARG002  # kept from the invocation itself
     ) -> None:
         """End a response that has begun with the error trailers, or post the error (fact 34)."""
-        error_type = str(json.loads(error_response_data)["errorType"])
+        error = json.loads(error_response_data)
         if self._body is not None and self._body.started:
-            self._body.fail_with(error_type, error_response_data)
+            self._body.fail_with(error)
             self._finish(self._body)
         else:
-            headers = {"Content-Type": "application/json", ERROR_TYPE_HEADER: error_type}
+            headers = {
+                "Content-Type": "application/json",
+                ERROR_TYPE_HEADER: str(error["errorType"]),
+            }
             if len(xray_fault.encode()) < _XRAY_CAUSE_LIMIT:
                 headers["Lambda-Runtime-Function-XRay-Error-Cause"] = xray_fault
             path = f"/runtime/invocation/{invoke_id}/error"

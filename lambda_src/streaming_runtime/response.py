@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from streaming_runtime.errors import ResponseClosed, ResponseStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence, Sequence
+    from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a field name: RFC 9110, section 5.6.2
 _FORBIDDEN = re.compile(r"[^\t\x20-\x7e\x80-\xff]")  # not in a field value: section 5.5
@@ -90,10 +90,10 @@ class Response:
         self._headers = dict(headers)
 
     @property
-    def cookies(self) -> MutableSequence[str]:
+    def cookies(self) -> list[str]:
         """Whole ``set-cookie`` values, one each; after the first byte a read-only view of them."""
         if self.started:
-            return cast("MutableSequence[str]", tuple(self._cookies))
+            return cast("list[str]", tuple(self._cookies))
         return self._cookies
 
     @cookies.setter

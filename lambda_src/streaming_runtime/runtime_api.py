@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streaming_runtime.errors import ResponseClosed
 from streaming_runtime.exchange import (
@@ -29,6 +29,9 @@ _ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
 _ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
 # Up to here a chunk is joined with its size line and sent at once; above, the copy costs more than a second packet.
 _JOIN_LIMIT = 64 * 1024
+# AWS's server takes no more than 4 KB of trailers: after longer ones the whole response counts as cut short.
+_TRAILERS_LIMIT = 3_900
+_ERROR_TYPE_LIMIT = 128
 
 
 class RuntimeApi:
@@ -129,12 +132,11 @@ class StreamedBody:
 
     def fail(self, error_type: str, message: str) -> None:
         """End with the error trailers."""
-        self.fail_with(error_type, json.dumps({"errorType": error_type, "errorMessage": message}))
+        self.fail_with({"errorType": error_type, "errorMessage": message})
 
-    def fail_with(self, error_type: str, error: str) -> None:
-        """End with the error trailers: a type, and the error as JSON."""
-        body = b64encode(error.encode()).decode()
-        self._trailers = field_lines({_ERROR_TYPE: error_type, _ERROR_BODY: body})
+    def fail_with(self, error: Mapping[str, Any]) -> None:
+        """End with the error trailers, of an error as Lambda spells it."""
+        self._trailers = _error_trailers(error)
 
     def finish(self) -> int | None:
         """Send the end; return the status of Lambda's answer, or ``None`` when the connection broke without one."""
@@ -156,3 +158,19 @@ class StreamedBody:
             self._answer = exchange.status(patience)
         exchange.close()
         self._exchange = None
+
+
+def _error_trailers(error: Mapping[str, Any]) -> bytes:
+    """Return a type, and the error as JSON; what is too long loses its outermost calls, then the message's end."""
+    error_type = str(error["errorType"])[:_ERROR_TYPE_LIMIT]
+    error = {**error, "errorType": error_type}
+    while True:
+        body = b64encode(json.dumps(error, separators=(",", ":")).encode()).decode()
+        trailers = field_lines({_ERROR_TYPE: error_type, _ERROR_BODY: body})
+        if len(trailers) <= _TRAILERS_LIMIT:
+            return trailers
+        calls, message = error.get("stackTrace"), error["errorMessage"]
+        if calls:
+            error["stackTrace"] = calls[(len(calls) + 1) // 2 :]
+        else:
+            error["errorMessage"] = message[: len(message) // 2]

@@ -196,7 +196,7 @@ def test_an_error_after_the_first_byte(
     assert call.path == "/2018-06-01/runtime/invocation/id-8/response"
     assert call.trailers["lambda-runtime-function-error-type"] == "LookupError"
     body = base64.b64decode(call.trailers["lambda-runtime-function-error-body"])
-    assert body == ERROR.encode()
+    assert json.loads(body) == json.loads(ERROR)
     assert scripted.calls.empty()
 
 

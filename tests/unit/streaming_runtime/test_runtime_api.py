@@ -198,7 +198,7 @@ def test_a_piece_of_any_size_is_one_chunk(
     assert scripted.call().payload == (data, b"after")
 
 
-@pytest.mark.parametrize("message", ["", "x", "é€", 'a"b\r\nc: d', "x" * 30_000])
+@pytest.mark.parametrize("message", ["", "x", "é€", 'a"b\r\nc: d', "x" * 2_000])
 def test_error_trailers(message: str, scripted: ScriptedRuntimeApi, body: StreamedBody) -> None:
     """A failure is told in the trailers: its type, and the error as JSON in base64 (fact 31)."""
     body.start(200, {}, [])
@@ -237,9 +237,33 @@ def test_the_last_failure_counts(scripted: ScriptedRuntimeApi, body: StreamedBod
     """A failure noted before the first byte is kept until the end, and a later one takes its place."""
     body.fail("First", "1")
     body.start(200, {}, [])
-    body.fail_with("Second", '{"errorType": "Second"}')
+    body.fail_with({"errorType": "Second", "errorMessage": "2"})
     body.finish()
-    assert _error(scripted.call().trailers) == {"errorType": "Second"}
+    assert _error(scripted.call().trailers) == {"errorType": "Second", "errorMessage": "2"}
+
+
+@pytest.mark.parametrize("calls", [0, 1, 20, 1000])
+@pytest.mark.parametrize("message", ["short", "x" * 100_000, "€" * 100_000])
+@pytest.mark.parametrize("error_type", ["LookupError", "Ö" * 5_000])
+def test_a_long_error(
+    error_type: str, message: str, calls: int, scripted: ScriptedRuntimeApi, body: StreamedBody
+) -> None:
+    """AWS's server takes 4 KB of trailers: the innermost calls are kept, then the message's beginning."""
+    trace = [f'  File "/var/task/app.py", line {n}, in call\n    call()\n' for n in range(calls)]
+    error = {"errorType": error_type, "errorMessage": message, "requestId": "id", "stackTrace": trace}  # fmt: skip
+    body.start(200, {}, [])
+    body.fail_with(error)
+    body.finish()
+    trailers = scripted.call().trailers
+    assert sum(len(f"{name}: {value}\r\n".encode()) for name, value in trailers.items()) < 4_000
+    told = _error(trailers)
+    assert error_type.startswith(told["errorType"])
+    assert told["errorType"] == trailers["lambda-runtime-function-error-type"]
+    assert message.startswith(told["errorMessage"])
+    assert told["errorMessage"]
+    assert told["stackTrace"] == trace[len(trace) - len(told["stackTrace"]) :]
+    if message == "short" and error_type == "LookupError":
+        assert (told["errorMessage"], bool(told["stackTrace"])) == (message, bool(calls))
 
 
 @pytest.mark.parametrize("status", [400, 413, 500])
