@@ -126,7 +126,9 @@ def _refuse(error: RelayError, request_id: str, response: Response, chosen: Form
             "retryable": error.retryable,
             "request_id": request_id,
         }
-        _write_json(response, error.status, {"error": said})
+        # The AWS SDKs look for the message beside the error, where there is an exception for them to raise.
+        beside = {"message": error.message} if "x-amzn-errortype" in error.headers else {}
+        _write_json(response, error.status, {"error": said, **beside})
 
 
 def _write_json(response: Response, status: int, body: Any) -> None:

@@ -114,6 +114,10 @@ def _function(options: argparse.Namespace, on_log: Callable[[str], None] | None)
         )
     return LocalFunction(
         configuration,
+        # What is set for the function in this shell is meant for it.
+        environment={
+            k: v for k, v in os.environ.items() if k.startswith(("RIVULET_", "POWERTOOLS_"))
+        },
         pace=Pace(options.time_to_first_token, options.tokens_per_second),
         model_ids=(options.model,) if options.model else MODEL_IDS,
         real=options.real,

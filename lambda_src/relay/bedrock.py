@@ -60,6 +60,9 @@ class Bedrock:
                 user_agent_extra="rivulet",
             ),
         )
+        # Standard retries would repeat a call that Bedrock has accepted and may still be working on, silence and
+        # tokens included. Registered first, this has the first word.
+        self._client.meta.events.register_first("needs-retry.bedrock-runtime", _retry_no_silence)
 
     def input_shape(self, operation: str) -> Shape:
         """Return botocore's shape of an operation's request."""
@@ -111,6 +114,11 @@ class Bedrock:
             raise UpstreamError(
                 500, "misconfigured", "This deployment cannot call Bedrock."
             ) from error
+
+
+def _retry_no_silence(caught_exception: Exception | None, **_: Any) -> bool | None:
+    """Answer botocore's question whether to try again: not after a read timeout; of the rest it knows more."""
+    return False if isinstance(caught_exception, ReadTimeoutError) else None
 
 
 def _frames(raw: Any) -> Iterator[Frame]:

@@ -92,12 +92,24 @@ def read_request(event: Any, settings: Settings, shapes: Shapes) -> Request:
         for method, pattern, route in _ROUTES
         if method == http.method and (match := pattern.fullmatch(http.path))
     )
-    return route(http, match, settings, shapes)
+    try:
+        return route(http, match, settings, shapes)
+    except RequestError as error:
+        if http.path.startswith("/model/"):  # an AWS SDK is to know what to raise
+            exception = _SDK_EXCEPTIONS.get(error.status, "ValidationException")
+            error.headers = {"x-amzn-errortype": exception, **error.headers}
+        raise
+
+
+_SDK_EXCEPTIONS = {404: "ResourceNotFoundException"}
+# What a request context holds: function URLs (payload 2.0), REST APIs (payload 1.0), load balancers.
+_HTTP_KEYS = frozenset({"http", "httpMethod", "elb"})
 
 
 def is_http(event: Any) -> bool:
     """Tell an HTTP request's event from a direct invocation, where there is no status to answer with."""
-    return isinstance(event, dict) and isinstance(event.get("requestContext"), dict)
+    context = event.get("requestContext") if isinstance(event, dict) else None
+    return isinstance(context, dict) and not _HTTP_KEYS.isdisjoint(context)
 
 
 def _http(event: Mapping[str, Any]) -> _Http:
@@ -132,6 +144,10 @@ def _stream(http: _Http, _match: re.Match[str], settings: Settings, shapes: Shap
 
 
 def _direct(event: Any, settings: Settings, shapes: Shapes) -> Request:
+    try:
+        strict_json.check_depth(event)
+    except ValueError as error:
+        raise invalid("", "JSON", f"something that is {error}") from None
     return _converse(event, formats.NDJSON, "direct", settings, shapes)
 
 

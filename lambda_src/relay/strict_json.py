@@ -22,6 +22,9 @@ def _finite(text: str) -> float:
     return value
 
 
+# Far beyond what anyone means, far below what exhausts the stack of whatever reads it next.
+_MAX_DEPTH = 100
+
 _decode = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite).decode
 
 
@@ -32,6 +35,28 @@ def parse(data: bytes) -> Any:
         ValueError: it is none; a ``JSONDecodeError`` where there is a place to point at.
     """
     try:
-        return _decode(data.decode())
+        value = _decode(data.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    check_depth(value)
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """Refuse what is nested more deeply than anyone means.
+
+    Raises:
+        ValueError: it is.
+    """
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return
+    raise ValueError("nested too deeply")
+
+
+def _children(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -106,10 +106,6 @@ class Record:
         """Write the log record and add the metrics. Call it once, when all is over."""
         fields = self._fields
         fields |= {"status": status, "bytes": bytes_written, "duration_ms": self._elapsed()}
-        content = {}
-        if self._log_content and self._request is not None:
-            content = {"request": _readable(self._request), "answer": "".join(self._answer)}
-        logger.info("stream" if "model" in fields else "request", extra=fields | content)
         if "model" in fields:
             metrics.add_dimension("model", fields["model"])
         metrics.add_metric("Requests", MetricUnit.Count, 1)
@@ -117,6 +113,19 @@ class Record:
         for name, (metric, unit) in _METRICS.items():
             if name in fields:
                 metrics.add_metric(metric, unit, fields[name])
+        what = "stream" if "model" in fields else "request"
+        try:
+            logger.info(what, extra=fields | self._content())
+        except (
+            RecursionError
+        ):  # content that is nested too deeply to be logged: the answer matters more
+            logger.info(what, extra=fields)
+
+    def _content(self) -> dict[str, Any]:
+        """Return the prompt and the answer, where they are to be logged."""
+        if not self._log_content or self._request is None:
+            return {}
+        return {"request": _readable(self._request), "answer": "".join(self._answer)}
 
     def _note_piece(self, piece: Event) -> None:
         self._fields["pieces"] += 1

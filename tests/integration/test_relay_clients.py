@@ -173,13 +173,48 @@ def test_a_refusal_is_boto3s_exception(
 
 @pytest.mark.xdist_group("relay clients")
 @pytest.mark.parametrize(
-    ("model", "body", "status"), [("other.model", "{}", 404), (MODEL, "no JSON", 400)]
+    ("model", "body", "status", "exception"),
+    [
+        ("other.model", "{}", 404, "ResourceNotFoundException"),
+        (MODEL, "no JSON", 400, "ValidationException"),
+    ],
 )
-def test_a_bad_request_is_boto3s_error(client: Any, model: str, body: str, status: int) -> None:
-    """What the relay refuses itself is a ``ClientError`` with its status."""
+def test_a_bad_request_is_boto3s_error(
+    client: Any, model: str, body: str, status: int, exception: str
+) -> None:
+    """What the relay refuses itself is the exception that boto3 has for it, with status and message."""
     with pytest.raises(ClientError) as caught:
         client.invoke_model_with_response_stream(modelId=model, body=body)
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+    assert caught.value.response["Error"]["Code"] == exception
+    assert "expected" in caught.value.response["Error"]["Message"]
+
+
+@pytest.mark.xdist_group("relay clients")
+def test_boto3_signs_for_lambda(upstream: Upstream, function: LocalFunction) -> None:
+    """The hook in the README lets boto3 sign for Lambda, as the URL asks, and the answer stays the same."""
+    scopes: list[str] = []
+
+    def sign_for_lambda(context: dict[str, Any], **_: Any) -> None:
+        context.setdefault("signing", {})["signing_name"] = "lambda"
+
+    client = boto3.client(
+        "bedrock-runtime",
+        region_name="us-east-1",
+        endpoint_url=function.url,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    client.meta.events.register("choose-signer.bedrock-runtime", sign_for_lambda)
+    client.meta.events.register(
+        "before-send.bedrock-runtime",
+        lambda request, **_: scopes.append(str(request.headers["Authorization"])),
+    )
+    _answer(upstream, LAST_CHUNK)
+    events = list(client.invoke_model_with_response_stream(modelId=MODEL, body="{}")["body"])
+    client.close()
+    assert len(events) == 1
+    assert "/us-east-1/lambda/aws4_request" in scopes[0]
 
 
 class Metronome:

@@ -151,7 +151,7 @@ def test_a_try_that_succeeds_is_all_the_caller_sees(
 def test_silence_before_the_stream_is_a_gateway_timeout(
     upstream: Upstream, function: LocalFunction
 ) -> None:
-    """Nothing within the read timeout, in any try: 504."""
+    """Nothing within the read timeout: 504, and no second try, for Bedrock may still be working on the first."""
     before = len(upstream.requests)
 
     def silence(_: socket.socket) -> bool:
@@ -161,7 +161,7 @@ def test_silence_before_the_stream_is_a_gateway_timeout(
     upstream.answer = silence
     answer = ask(function.url)
     assert (answer.status, answer.objects[0]["error"]["code"]) == (504, "read_timeout")
-    assert len(upstream.requests) - before == 2
+    assert len(upstream.requests) - before == 1
 
 
 @pytest.mark.xdist_group("relay upstream")

@@ -269,7 +269,8 @@ def test_a_failure_before_the_first_event_has_its_status(
                 "message": "Bedrock is throttling this deployment.",
                 "retryable": True,
                 "request_id": "the-request",
-            }
+            },
+            "message": "Bedrock is throttling this deployment.",  # where the AWS SDKs look
         }
     ]
     record = _record(capsys)

@@ -392,7 +392,6 @@ def test_an_event_that_is_no_request_is_refused(event: Any) -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        {"requestContext": {}},
         {"requestContext": {"http": None}, "rawPath": "/health"},
         {"requestContext": {"http": {}}, "rawPath": "/health"},
         {"requestContext": {"http": {"method": None}}, "rawPath": "/health"},

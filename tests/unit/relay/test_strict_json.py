@@ -66,3 +66,14 @@ def test_any_bytes_are_json_or_a_value_error(data: bytes) -> None:
     except ValueError:
         return
     json.dumps(value, allow_nan=False)
+
+
+@pytest.mark.parametrize(("depth", "accepted"), [(100, True), (101, False), (100_000, False)])
+def test_depth_is_bounded(depth: int, accepted: bool) -> None:  # noqa: FBT001  # a case
+    """A hundred levels are enough for anyone; more would exhaust the stack of whoever reads on."""
+    data = b"[" * depth + b"]" * depth
+    if accepted:
+        strict_json.parse(data)
+    else:
+        with pytest.raises(ValueError, match="nested too deeply"):
+            strict_json.parse(data)
