@@ -42,7 +42,7 @@ def handle(event, context, *, response):
         for _ in range(7):
             response.write(b"x" * 1_000_000)
     if kind == "fail":
-        raise LookupError("in mid-stream")
+        raise LookupError("in mid-stream" + "!" * event.get("more", 0))
     if kind == "cut":
         os._exit(1)
     response.write("and stout")
@@ -159,6 +159,16 @@ def test_managed_error_trailers(managed: int) -> None:
     """On managed instances the error trailers become the invocation's error."""
     error = json.loads(invoke(managed, "fail").body)
     assert (error["errorType"], error["errorMessage"]) == ("LookupError", "in mid-stream")
+    assert invoke(managed, "tea").body == b"short and stout"
+
+
+@pytest.mark.parametrize("more", [2_000, 20_000])
+def test_managed_long_error(managed: int, more: int) -> None:
+    """However long an error is, its trailers are short enough for AWS's server, on every worker."""
+    for _ in range(2 * CONCURRENCY):
+        error = json.loads(invoke(managed, "fail", {"more": more}).body)
+        assert error["errorType"] == "LookupError"
+        assert error["errorMessage"].startswith("in mid-stream!!!")
     assert invoke(managed, "tea").body == b"short and stout"
 
 
