@@ -140,6 +140,7 @@ def test_errors(api: ScriptedRuntimeApi, tmp_path: Path) -> None:
         assert _error(api.call()) == {"errorType": "Model.Error", "errorMessage": "told"}
         _works(api)
     assert function.output.count("[ERROR] LookupError") == 2
+    assert "ResourceWarning" not in function.output, "a socket was left open"
 
 
 def test_an_exit_in_mid_stream(api: ScriptedRuntimeApi, tmp_path: Path) -> None:
@@ -194,6 +195,7 @@ def test_a_caller_that_leaves(
             api.invoke(_event("until closed", **({"raise": True} if handler_raises else {})))
             _works(api)
         assert function.output.count(f"closed: {status}") == 3
+        assert "ResourceWarning" not in function.output, "a socket was left open"
         assert api.calls.empty()
 
 
