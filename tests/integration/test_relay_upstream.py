@@ -233,11 +233,7 @@ def test_a_connection_serves_many_complete_streams(
     upstream.answer = _sends(WHOLE + END)
     assert ask(function.url).types[-1] == "done"
     assert len(upstream.connections) == connections
-    # Those that an earlier test broke may take a moment to be closed on the upstream's side.
-    deadline = time.monotonic() + 5
-    while upstream.open_connections > 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert upstream.open_connections == 1
+    upstream.wait_for_open_connections(1)  # an earlier test's may take a moment to be closed
 
 
 @pytest.mark.xdist_group("relay upstream")
