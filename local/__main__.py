@@ -1,4 +1,4 @@
-"""``python -m local run`` and ``serve``: the function at home, from the command line."""
+"""``python -m local run``, ``serve`` and ``faults``: the function at home, from the command line."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from local.caller import ask
 from local.configuration import FunctionConfiguration
+from local.fault_script import HEADER, listing
 from local.function import MODEL_IDS, LocalFunction, StartError
 from local.pace import Pace
 
@@ -41,6 +42,15 @@ The function is up at {url} {backend}. Ctrl-C ends it. To try, in another termin
     curl {url}/health
 
   InvokeWithResponseStream, for AWS SDKs: endpoint {invoke_url}, function {name}
+"""
+_SERVING_FAULTS = """
+  what goes wrong at Bedrock is yours to choose: here, its connection breaks (docs/faults.md)
+    curl -N {url}/stream -H 'content-type: application/json' \\
+      -d '{{"prompt": "How does a token travel? [fault: cut after=9]"}}'
+  all that can go wrong
+    {python} -m local faults
+
+  the stand-in for Bedrock, for AWS SDKs: endpoint {bedrock_url}, faults in the header {header}
 """
 _ANTHROPIC_BODY = {
     "anthropic_version": "bedrock-2023-05-31",
@@ -89,18 +99,28 @@ def serve(options: argparse.Namespace) -> int:
     """Stay up until someone ends it; what the function says goes to the terminal."""
     with _function(options, on_log=_say) as function:
         model = options.model or MODEL_IDS[0]
+        text = _SERVING if options.real else _SERVING + _SERVING_FAULTS
         print(
-            _SERVING.format(
+            text.format(
                 url=function.url,
                 invoke_url=function.invoke_url,
                 name=FunctionConfiguration().name,
                 backend="with the real Bedrock" if options.real else "with a stand-in for Bedrock",
                 model=model,
                 body=json.dumps(_ANTHROPIC_BODY if "anthropic" in model else _NOVA_BODY),
+                python=sys.executable,
+                bedrock_url=function.bedrock.url,
+                header=HEADER,
             ),
             flush=True,
         )
         threading.Event().wait()
+    return 0
+
+
+def faults(_: argparse.Namespace) -> int:
+    """Print what can go wrong at the stand-in for Bedrock if a caller says so."""
+    print(listing())
     return 0
 
 
@@ -161,6 +181,8 @@ def _parser() -> argparse.ArgumentParser:
     many = commands.add_parser("serve", parents=[common], help=serve.__doc__)
     many.add_argument("--port", type=int, default=8080)
     many.set_defaults(command=serve)
+    all_faults = commands.add_parser("faults", help=faults.__doc__)
+    all_faults.set_defaults(command=faults)
     return parser
 
 

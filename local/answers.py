@@ -14,7 +14,7 @@ from base64 import b64encode
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,8 +59,21 @@ class ToolUse:
     pieces: tuple[str, ...]
 
 
-Block: TypeAlias = Text | Reasoning | ToolUse
-StopReason: TypeAlias = Literal["end_turn", "tool_use", "max_tokens", "stop_sequence"]
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """A block of reasoning that nobody may read; its pieces are base64."""
+
+    pieces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A block of a kind that nobody has listed."""
+
+    pieces: tuple[str, ...]
+
+
+Block: TypeAlias = Text | Reasoning | ToolUse | Redacted | Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +84,27 @@ class Reply:
         blocks: what it consists of.
         stop_reason: why it ends.
         stop_sequence: the one that ended it, or ``None``.
-        input_tokens: those of the prompt.
+        input_tokens: those of the prompt, without those of the cache.
+        cache_read: those that were read from the cache.
+        cache_write: those that were written to it.
     """
 
     blocks: tuple[Block, ...]
-    stop_reason: StopReason
+    stop_reason: str
     stop_sequence: str | None
     input_tokens: int
+    cache_read: int = 0
+    cache_write: int = 0
 
     @property
     def output_tokens(self) -> int:
         """The tokens of the answer: one a piece."""
         return sum(len(block.pieces) for block in self.blocks)
+
+    @property
+    def total_tokens(self) -> int:
+        """All tokens that are paid for."""
+        return self.input_tokens + self.cache_read + self.cache_write + self.output_tokens
 
 
 def tokens(text: str) -> tuple[str, ...]:
@@ -92,10 +114,7 @@ def tokens(text: str) -> tuple[str, ...]:
 
 def reply_to(prompt: Prompt) -> Reply:
     """Answer a prompt."""
-    blocks: list[Block] = []
-    if prompt.reasoning:
-        thought = _REASONING.format(question=_shortened(prompt.text))
-        blocks.append(Reasoning(tokens(thought), b64encode(secrets.token_bytes(96)).decode()))
+    blocks = _before(prompt)
     tool = _tool_to_call(prompt)
     stop_sequence = None
     if tool is not None:
@@ -106,11 +125,35 @@ def reply_to(prompt: Prompt) -> Reply:
     else:
         text, stop_sequence = _stopped(_text(prompt), prompt.stop_sequences)
         blocks.append(Text(tokens(text)))
-    stop_reason: StopReason = (
-        "tool_use" if tool else "stop_sequence" if stop_sequence else "end_turn"
+    stop_reason = "tool_use" if tool else "stop_sequence" if stop_sequence else "end_turn"
+    whole = Reply(
+        tuple(blocks),
+        stop_reason,
+        stop_sequence,
+        len(tokens(prompt.everything)),
+        prompt.cache_read,
+        prompt.cache_write,
     )
-    whole = Reply(tuple(blocks), stop_reason, stop_sequence, len(tokens(prompt.everything)))
-    return _limited(whole, prompt.max_tokens)
+    reply = _limited(whole, prompt.max_tokens)
+    return replace(reply, stop_reason=prompt.stop_reason or reply.stop_reason)
+
+
+def _before(prompt: Prompt) -> list[Block]:
+    """Return the blocks that come before the answer proper."""
+    blocks: list[Block] = []
+    if prompt.unknown_block:
+        blocks.append(Unknown(("nobody", " knows")))
+    if prompt.redacted:
+        blocks.append(Redacted((_random(),)))
+    if prompt.reasoning:
+        thought = _REASONING.format(question=_shortened(prompt.text))
+        blocks.append(Reasoning(tokens(thought), _random()))
+    return blocks
+
+
+def _random() -> str:
+    """Return what means nothing to anybody but the model, in base64."""
+    return b64encode(secrets.token_bytes(96)).decode()
 
 
 def _text(prompt: Prompt) -> str:

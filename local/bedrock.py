@@ -2,7 +2,8 @@
 
 It answers `POST /model/{id}/converse-stream` and `POST /model/{id}/invoke-with-response-stream` with real event stream
 frames, one token each, and what is wrong with a request with Bedrock's own errors. Signatures are not checked. What it
-answers is a script (`script.py`); `Bedrock.answer` is the function from a call to its script and may be replaced::
+answers is a script (`script.py`); `Bedrock.answer` is the function from a call to its script and may be replaced, as
+`fault_script.py` does for callers who choose what goes wrong::
 
     bedrock = Bedrock(Pace(time_to_first_token=0.6, tokens_per_second=50))
     bedrock.answer = lambda call: [*islice(honest_answer(call), 5), Cut()]
@@ -32,7 +33,9 @@ from relay import eventstream
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from local.dialects import Dialect, Reader
     from local.pace import Pace
+    from local.prompts import Prompt
 
 _OPERATIONS = {
     "converse-stream": "ConverseStream",
@@ -117,20 +120,31 @@ def honest_answer(call: Call) -> Script:
     Raises:
         BedrockError: something is wrong with the request.
     """
-    check_model_id(call.model_id)
-    is_converse = call.operation == "ConverseStream"
-    read, write = (from_converse, converse) if is_converse else of_model(call.model_id)
+    return answer_to(prompt_of(call), call)
+
+
+def prompt_of(call: Call) -> Prompt:
+    """Return what a call asks.
+
+    Raises:
+        BedrockError: something is wrong with the request.
+    """
+    read, _ = _schema_of(call)
     try:
-        prompt = read(call.body)
+        return read(call.body)
     except (AttributeError, KeyError, TypeError) as error:
         raise BedrockError(
             400, "ValidationException", f"Malformed input request: {error}"
         ) from error
-    reply = reply_to(prompt)
-    return _paced(write(reply, call.pace, call.model_id), call)
 
 
-def refusal(error: BedrockError, request_id: str) -> Script:
+def answer_to(prompt: Prompt, call: Call) -> Script:
+    """Return the script of a fitting answer to a prompt, in the schema and at the pace of a call."""
+    _, write = _schema_of(call)
+    return _paced(write(reply_to(prompt), call.pace, call.model_id), call)
+
+
+def refusal(error: BedrockError, request_id: str, *headers: tuple[str, str]) -> Script:
     """Return the script of an error before the stream."""
     body = json.dumps({"message": error.message}).encode()
     yield Head(
@@ -143,6 +157,7 @@ def refusal(error: BedrockError, request_id: str) -> Script:
             ),
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(body))),
+            *headers,
         ),
     )
     yield Send(body)
@@ -171,13 +186,23 @@ def frame(event: Event) -> bytes:
 
 
 def exception_frame(exception_type: str, body: Mapping[str, Any]) -> bytes:
-    """Return a modelled exception in mid-stream, such as ``throttlingException``."""
-    headers = {
-        ":exception-type": exception_type,
-        ":content-type": "application/json",
-        ":message-type": "exception",
-    }
+    """Return an exception in mid-stream, such as ``throttlingException``; it may be nameless."""
+    headers = {":exception-type": exception_type} if exception_type else {}
+    headers |= {":content-type": "application/json", ":message-type": "exception"}
     return eventstream.encode(headers, _json(body))
+
+
+def error_frame(code: str, message: str) -> bytes:
+    """Return an error in mid-stream that the service model does not list."""
+    headers = {":message-type": "error", ":error-code": code, ":error-message": message}
+    return eventstream.encode(headers, b"")
+
+
+def _schema_of(call: Call) -> tuple[Reader, Dialect]:
+    check_model_id(call.model_id)
+    if call.operation == "ConverseStream":
+        return from_converse, converse
+    return of_model(call.model_id)
 
 
 def _paced(events: Iterator[Event], call: Call) -> Script:
@@ -218,6 +243,6 @@ async def _read_call(exchange: Exchange, pace: Pace) -> Call:
 
 
 def _json(value: Any, *, sort_keys: bool = False) -> bytes:
-    return json.dumps(
-        value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys
-    ).encode()
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys)
+    # Half of a letter outside the BMP has no UTF-8; with a backslash it is what JSON escapes it to.
+    return text.encode(errors="backslashreplace")

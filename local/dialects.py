@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from local.answers import Reasoning, Reply, Text, ToolUse
+from local.answers import Block, Reasoning, Redacted, Reply, Text, ToolUse, Unknown
 from local.prompts import BedrockError, Prompt, from_anthropic, from_converse
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     Dialect: TypeAlias = "Callable[[Reply, Pace, str], Iterator[Event]]"
     Reader: TypeAlias = "Callable[[Mapping[str, Any]], Prompt]"
+
+# What Bedrock adds to the last chunk, whatever the model's own schema (fact 12).
+INVOCATION_METRICS = "amazon-bedrock-invocationMetrics"
 
 # `us.anthropic.claude-…`, or the same behind an inference profile's or a foundation model's ARN.
 _FAMILY = re.compile(r"(?:^|/)(?:[a-z-]+\.)?(amazon\.nova|anthropic)[.-]")
@@ -41,6 +44,26 @@ class Event:
     type: str
     body: dict[str, Any]
     tokens: int = 0
+
+    @property
+    def name(self) -> str:
+        """What its dialect calls it: Anthropic in a member, Amazon Nova by the member that holds it."""
+        if self.type != "chunk":
+            return self.type
+        return str(self.body.get("type") or next(iter(self.body), ""))
+
+    @property
+    def delta(self) -> Mapping[str, Any]:
+        """The piece of a block that it brings; empty if it brings none."""
+        if self.name not in {"contentBlockDelta", "content_block_delta"}:
+            return {}
+        delta: Mapping[str, Any] = self.body.get(self.name, self.body).get("delta", {})
+        return delta
+
+    def with_delta(self, delta: Mapping[str, Any]) -> Event:
+        """Return the same with another piece."""
+        holder = {**self.body.get(self.name, self.body), "delta": delta}
+        return Event(self.type, {self.name: holder} if self.name in self.body else holder)
 
 
 def check_model_id(model_id: str) -> None:
@@ -66,8 +89,8 @@ def converse(reply: Reply, pace: Pace, model_id: str) -> Iterator[Event]:  # noq
     """Yield the events of ConverseStream (facts 2 and 3)."""
     yield Event("messageStart", {"role": "assistant"})
     for index, block in enumerate(reply.blocks):
-        if isinstance(block, ToolUse):
-            start = {"toolUse": {"toolUseId": block.id, "name": block.name}}
+        start = _converse_start(block)
+        if start:
             yield Event("contentBlockStart", {"contentBlockIndex": index, "start": start})
         for delta, tokens in _converse_deltas(block):
             yield Event("contentBlockDelta", {"contentBlockIndex": index, "delta": delta}, tokens)
@@ -76,8 +99,13 @@ def converse(reply: Reply, pace: Pace, model_id: str) -> Iterator[Event]:  # noq
     usage = {
         "inputTokens": reply.input_tokens,
         "outputTokens": reply.output_tokens,
-        "totalTokens": reply.input_tokens + reply.output_tokens,
+        "totalTokens": reply.total_tokens,
     }
+    if reply.cache_read or reply.cache_write:
+        usage |= {
+            "cacheReadInputTokens": reply.cache_read,
+            "cacheWriteInputTokens": reply.cache_write,
+        }
     latency = {"latencyMs": round(pace.seconds(reply.output_tokens) * 1000)}
     yield Event("metadata", {"usage": usage, "metrics": latency})
 
@@ -90,8 +118,8 @@ def nova(reply: Reply, pace: Pace, model_id: str) -> Iterator[Event]:
             usage = {
                 "inputTokens": reply.input_tokens,
                 "outputTokens": reply.output_tokens,
-                "cacheReadInputTokenCount": 0,
-                "cacheWriteInputTokenCount": 0,
+                "cacheReadInputTokenCount": reply.cache_read,
+                "cacheWriteInputTokenCount": reply.cache_write,
             }
             body = {
                 "metadata": {"usage": usage, "metrics": {}, "trace": {}},
@@ -112,8 +140,8 @@ def anthropic(reply: Reply, pace: Pace, model_id: str) -> Iterator[Event]:
         "stop_sequence": None,
         "usage": {
             "input_tokens": reply.input_tokens,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
+            "cache_creation_input_tokens": reply.cache_write,
+            "cache_read_input_tokens": reply.cache_read,
             "output_tokens": 1,
         },
     }
@@ -142,22 +170,40 @@ FAMILIES: dict[str, tuple[Reader, Dialect]] = {
 }
 
 
-def _converse_deltas(block: Text | Reasoning | ToolUse) -> Iterator[tuple[dict[str, Any], int]]:
+def _converse_start(block: Block) -> dict[str, Any]:
     match block:
-        case Text(pieces):
-            for piece in pieces:
-                yield {"text": piece}, 1
-        case Reasoning(pieces, signature):
-            for piece in pieces:
-                yield {"reasoningContent": {"text": piece}}, 1
-            yield {"reasoningContent": {"signature": signature}}, 0
-        case ToolUse(pieces=pieces):
-            yield {"toolUse": {"input": ""}}, 0  # as Bedrock begins it (fact 7)
-            for piece in pieces:
-                yield {"toolUse": {"input": piece}}, 1
+        case ToolUse(id, name, _):
+            return {"toolUse": {"toolUseId": id, "name": name}}
+        case Unknown():
+            return {"futureBlock": {}}
+        case Text() | Reasoning() | Redacted():
+            return {}
 
 
-def _anthropic_start(block: Text | Reasoning | ToolUse) -> dict[str, Any]:
+def _converse_deltas(block: Block) -> Iterator[tuple[dict[str, Any], int]]:
+    if isinstance(block, ToolUse):
+        yield {"toolUse": {"input": ""}}, 0  # as Bedrock begins it (fact 7)
+    for piece in block.pieces:
+        yield _converse_delta(block, piece), 1
+    if isinstance(block, Reasoning):
+        yield {"reasoningContent": {"signature": block.signature}}, 0
+
+
+def _converse_delta(block: Block, piece: str) -> dict[str, Any]:
+    match block:
+        case Text():
+            return {"text": piece}
+        case Reasoning():
+            return {"reasoningContent": {"text": piece}}
+        case ToolUse():
+            return {"toolUse": {"input": piece}}
+        case Redacted():
+            return {"reasoningContent": {"redactedContent": piece}}
+        case Unknown():
+            return {"futureDelta": {"piece": piece}}
+
+
+def _anthropic_start(block: Block) -> dict[str, Any]:
     match block:
         case Text():
             return {"type": "text", "text": ""}
@@ -165,9 +211,13 @@ def _anthropic_start(block: Text | Reasoning | ToolUse) -> dict[str, Any]:
             return {"type": "thinking", "thinking": "", "signature": ""}
         case ToolUse(id, name, _):
             return {"type": "tool_use", "id": id, "name": name, "input": {}}
+        case Redacted(pieces):
+            return {"type": "redacted_thinking", "data": "".join(pieces)}
+        case Unknown():
+            return {"type": "future_block"}
 
 
-def _anthropic_deltas(block: Text | Reasoning | ToolUse) -> Iterator[tuple[dict[str, Any], int]]:
+def _anthropic_deltas(block: Block) -> Iterator[tuple[dict[str, Any], int]]:
     match block:
         case Text(pieces):
             for piece in pieces:
@@ -180,15 +230,24 @@ def _anthropic_deltas(block: Text | Reasoning | ToolUse) -> Iterator[tuple[dict[
             yield {"type": "input_json_delta", "partial_json": ""}, 0
             for piece in pieces:
                 yield {"type": "input_json_delta", "partial_json": piece}, 1
+        case Redacted():
+            return  # all of it comes with the start
+        case Unknown(pieces):
+            for piece in pieces:
+                yield {"type": "future_delta", "piece": piece}, 1
 
 
 def _metrics(reply: Reply, pace: Pace) -> dict[str, Any]:
     """Return what Bedrock adds to the last chunk of any model (fact 12)."""
-    return {
-        "amazon-bedrock-invocationMetrics": {
-            "inputTokenCount": reply.input_tokens,
-            "outputTokenCount": reply.output_tokens,
-            "invocationLatency": round(pace.seconds(reply.output_tokens) * 1000),
-            "firstByteLatency": round(pace.time_to_first_token * 1000),
-        }
+    metrics = {
+        "inputTokenCount": reply.input_tokens,
+        "outputTokenCount": reply.output_tokens,
+        "invocationLatency": round(pace.seconds(reply.output_tokens) * 1000),
+        "firstByteLatency": round(pace.time_to_first_token * 1000),
     }
+    if reply.cache_read or reply.cache_write:
+        metrics |= {
+            "cacheReadInputTokenCount": reply.cache_read,
+            "cacheWriteInputTokenCount": reply.cache_write,
+        }
+    return {INVOCATION_METRICS: metrics}

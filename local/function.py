@@ -12,7 +12,8 @@ Public surface::
 Everything that listens is on a loopback port, a free one by default, and every process has ended when the block is
 left. The synchronous form lives in a thread of its own. `bedrock.calls[i].performance.sent[j].at` is in seconds of
 `time.monotonic`, and so may be a caller's clock: the way of every piece can be timed. Timeout, concurrency, limits and
-what else Lambda knows of a function are in `FunctionConfiguration`, ways to go wrong in `faults.py`.
+what else Lambda knows of a function are in `FunctionConfiguration`. Ways to go wrong are in `faults.py`; a caller may
+choose among them, too (`fault_script.py`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING
 from local.bedrock import Bedrock, Call
 from local.configuration import FunctionConfiguration
 from local.environments import Environments
+from local.fault_script import FaultMachine
 from local.function_url import FunctionUrl
 from local.invoke_api import InvokeApi
 from local.pace import Pace
@@ -72,7 +74,7 @@ class LocalFunction:
     Args:
         configuration: the function's.
         pace: the stand-in's.
-        answer: the stand-in's, instead of a fitting essay.
+        answer: the stand-in's, instead of a fitting essay and the faults that callers choose.
         environment: variables for the function, over those of the configuration.
         model_ids: those that callers may use.
         real: no stand-in: the function talks to Bedrock with the credentials of whoever started it.
@@ -94,7 +96,7 @@ class LocalFunction:
     ) -> None:
         self.url = ""
         self.invoke_url = ""
-        self.bedrock = Bedrock(pace or Pace(), answer)
+        self.bedrock = Bedrock(pace or Pace(), answer or FaultMachine().answer)
         self.log: deque[str] = deque(maxlen=_LINES_KEPT)
         self._configuration = configuration or FunctionConfiguration()
         self._environment = {"RIVULET_MODEL_IDS": ",".join(model_ids), **(environment or {})}

@@ -55,8 +55,13 @@ class Prompt:
         tools: those that may be called.
         tool_choice: a tool's name, ``any`` for whichever, or ``auto``.
         reasoning: whether reasoning is to come before the answer.
+        redacted: whether reasoning that nobody may read is to come before it.
+        unknown_block: whether a kind of block that nobody has listed is to come before it.
         max_tokens: how many there may be, or ``None``.
         stop_sequences: texts before which the answer ends.
+        stop_reason: the one to give whatever the true one is, or ``None``.
+        cache_read: how many more tokens of the prompt are read from a cache.
+        cache_write: how many more of them are written to it.
     """
 
     text: str
@@ -65,8 +70,13 @@ class Prompt:
     tools: tuple[Tool, ...] = ()
     tool_choice: str = "auto"
     reasoning: bool = False
+    redacted: bool = False
+    unknown_block: bool = False
     max_tokens: int | None = None
     stop_sequences: tuple[str, ...] = ()
+    stop_reason: str | None = None
+    cache_read: int = 0
+    cache_write: int = 0
 
 
 def from_converse(body: Mapping[str, Any]) -> Prompt:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from local.connection import PeerLeft
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from local.http1 import Exchange
 
@@ -43,9 +43,22 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Some bytes of the body, written at once."""
+    """Some bytes of the body, as a rule one frame.
+
+    Attributes:
+        data: the bytes.
+        piece: how many of them are written at once; 0 for all.
+        pause: the seconds between two pieces.
+    """
 
     data: bytes
+    piece: int = 0
+    pause: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What is sent from now on is held back until the end, and then written at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +71,14 @@ class Reset:
     """The connection is reset, as by a crash; what was sent last may be lost."""
 
 
-Step: TypeAlias = Pause | Head | Send | Cut | Reset
+_PlainStep: TypeAlias = Pause | Head | Send | Cut | Reset
+Step: TypeAlias = _PlainStep | Hold
 Script: TypeAlias = "Iterable[Step]"
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One performed `Send`.
+    """Some bytes of the body, written at once.
 
     Attributes:
         at: when, in seconds of `time.monotonic`.
@@ -80,7 +94,7 @@ class Performance:
     """What became of a script.
 
     Attributes:
-        sent: every `Send` so far.
+        sent: what was written so far; mostly one a `Send`.
         ending: how it ended; ``None`` while it goes on.
     """
 
@@ -92,7 +106,7 @@ async def perform(script: Script, exchange: Exchange, performance: Performance) 
     """Perform the steps until the last one, or until the peer leaves."""
     due = time.monotonic()
     try:
-        for step in script:
+        for step in _write_by_write(script):
             match step:
                 case Pause(seconds):
                     due += seconds
@@ -114,6 +128,29 @@ async def perform(script: Script, exchange: Exchange, performance: Performance) 
         await exchange.finish()
     except PeerLeft:
         performance.ending = "peer left"
+
+
+def _write_by_write(script: Script) -> Iterator[_PlainStep]:
+    """Yield the steps so that each `Send` is one write."""
+    held: bytearray | None = None
+    for step in script:
+        match step:
+            case Hold():
+                held = held or bytearray()
+            case Send(data) if held is not None:
+                held += data
+            case Send(data, piece, pause) if piece:
+                for at in range(0, len(data), piece):
+                    if at:
+                        yield Pause(pause)
+                    yield Send(data[at : at + piece])
+            case Cut() | Reset() if held:
+                yield Send(bytes(held))
+                yield step
+            case _:
+                yield step
+    if held:
+        yield Send(bytes(held))
 
 
 async def _wait_until(due: float, exchange: Exchange) -> None:

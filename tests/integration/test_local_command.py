@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from local.fault_script import listing
 from local.function import LocalFunction
 from local.pace import Pace
 
@@ -99,15 +100,19 @@ def test_serve_stays_up_until_it_is_ended(number: signal.Signals) -> None:
     with local("serve", "--port", "0", *FAST) as process:
         assert process.stdout is not None
         url = process.stdout.readline().split()[5]
-        lines = "".join(process.stdout.readline() for _ in range(17)).replace("\\\n", "")
+        lines = "".join(process.stdout.readline() for _ in range(25)).replace("\\\n", "")
         commands = re.findall(r"^ *(curl .*)$", lines, re.MULTILINE)
-        assert len(commands) == 5
+        assert len(commands) == 6
         for command in commands:
             done = subprocess.run(
                 f"{command} -sf", shell=True, capture_output=True, check=False, timeout=20
             )
-            assert done.returncode == 0, command
+            # 18: what goes wrong breaks the answer off, and curl tells it.
+            assert done.returncode == (18 if "[fault:" in command else 0), command
             assert done.stdout, command
+        found = re.search(r"endpoint (\S+), faults in the header x-rivulet-faults", lines)
+        assert found is not None
+        assert httpx.get(found[1]).status_code == 404
         children = subprocess.run(
             ["pgrep", "-P", str(process.pid)], capture_output=True, check=True
         ).stdout.split()
@@ -116,6 +121,14 @@ def test_serve_stays_up_until_it_is_ended(number: signal.Signals) -> None:
     assert len(children) >= 2
     assert not any(Path("/proc", child.decode()).exists() for child in children)
     assert httpx.URL(url).port != 0
+
+
+def test_faults_lists_all_that_can_go_wrong() -> None:
+    """`faults` prints each fault with its arguments and what it does."""
+    with local("faults") as process:
+        output, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+    assert output == f"{listing()}\n"
 
 
 def test_serve_says_that_its_port_is_taken() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.answers import Reasoning, Text, ToolUse, reply_to, tokens
+from local.answers import Reasoning, Redacted, Text, ToolUse, Unknown, reply_to, tokens
 from local.prompts import Prompt, Tool
 
 WEATHER = Tool(
@@ -141,6 +141,25 @@ def test_reasoning_comes_first_and_signed() -> None:
     assert isinstance(reasoning, Reasoning)
     assert len(reasoning.signature) == 128
     assert isinstance(text, Text)
+
+
+def test_other_blocks_come_first() -> None:
+    """Blocks of an unknown kind and redacted reasoning come before the reasoning and the answer, if asked for."""
+    reply = reply_to(ask("why stream?", reasoning=True, redacted=True, unknown_block=True))
+    assert [type(block) for block in reply.blocks] == [Unknown, Redacted, Reasoning, Text]
+
+
+@pytest.mark.parametrize("max_tokens", [None, 3])
+def test_the_stop_reason_may_be_given(max_tokens: int | None) -> None:
+    """Whatever the true stop reason is, the given one is told."""
+    prompt = ask("why stream?", stop_reason="future_reason", max_tokens=max_tokens)
+    assert reply_to(prompt).stop_reason == "future_reason"
+
+
+def test_tokens_of_a_cache_are_counted() -> None:
+    """Tokens of the cache come on top of those of the prompt."""
+    reply = reply_to(ask("why stream?", cache_read=1000, cache_write=100))
+    assert reply.total_tokens == reply.input_tokens + reply.output_tokens + 1100
 
 
 def test_tokens_are_counted_as_sent() -> None:

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.answers import Reasoning, Reply, Text, ToolUse
-from local.dialects import anthropic, check_model_id, converse, nova, of_model
+from local.answers import Reasoning, Redacted, Reply, Text, ToolUse, Unknown
+from local.dialects import (
+    INVOCATION_METRICS,
+    Event,
+    anthropic,
+    check_model_id,
+    converse,
+    nova,
+    of_model,
+)
 from local.pace import Pace
 from local.prompts import BedrockError
+
+if TYPE_CHECKING:
+    from local.dialects import Dialect
 
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 REPLY = Reply(
@@ -147,3 +159,79 @@ def test_a_schema_that_the_stand_in_does_not_speak_is_said_plainly() -> None:
     """InvokeModel with another family's model says which are spoken."""
     with pytest.raises(BedrockError, match=r"anthropic.*nova.*meta\.llama3"):
         of_model("meta.llama3-8b-instruct-v1:0")
+
+
+OTHER_BLOCKS = replace(REPLY, blocks=(Unknown(("?",)), Redacted(("c2VjcmV0",))))
+
+
+def test_converse_speaks_of_other_blocks() -> None:
+    """ConverseStream: an unknown block has an unknown start and deltas, redacted reasoning is base64 (fact 6)."""
+    bodies = [event.body for event in converse(OTHER_BLOCKS, PACE, CLAUDE)]
+    assert bodies[1:6] == [
+        {"contentBlockIndex": 0, "start": {"futureBlock": {}}},
+        {"contentBlockIndex": 0, "delta": {"futureDelta": {"piece": "?"}}},
+        {"contentBlockIndex": 0},
+        {"contentBlockIndex": 1, "delta": {"reasoningContent": {"redactedContent": "c2VjcmV0"}}},
+        {"contentBlockIndex": 1},
+    ]
+
+
+def test_anthropic_speaks_of_other_blocks() -> None:
+    """Anthropic's Messages: the same, redacted reasoning being whole in its start."""
+    bodies = [event.body for event in anthropic(OTHER_BLOCKS, PACE, CLAUDE)]
+    start = {"type": "content_block_start"}
+    assert bodies[1:6] == [
+        {**start, "index": 0, "content_block": {"type": "future_block"}},
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "future_delta", "piece": "?"},
+        },
+        {"type": "content_block_stop", "index": 0},
+        {
+            **start,
+            "index": 1,
+            "content_block": {"type": "redacted_thinking", "data": "c2VjcmV0"},
+        },
+        {"type": "content_block_stop", "index": 1},
+    ]
+
+
+def test_tokens_of_a_cache_are_told() -> None:
+    """Each schema tells what a cache has read and written under its own names (facts 5 and 12), only if it did."""
+    cached = replace(REPLY, cache_read=40, cache_write=5)
+    assert list(converse(cached, PACE, CLAUDE))[-1].body["usage"] == {
+        "inputTokens": 3,
+        "outputTokens": 5,
+        "totalTokens": 53,
+        "cacheReadInputTokens": 40,
+        "cacheWriteInputTokens": 5,
+    }
+    usage = next(anthropic(cached, PACE, CLAUDE)).body["message"]["usage"]
+    assert (usage["cache_read_input_tokens"], usage["cache_creation_input_tokens"]) == (40, 5)
+    last = list(nova(cached, PACE, CLAUDE))[-1].body
+    for counted in (last["metadata"]["usage"], last[INVOCATION_METRICS]):
+        assert counted["cacheReadInputTokenCount"] == 40
+        assert counted["cacheWriteInputTokenCount"] == 5
+    honest = list(nova(REPLY, PACE, CLAUDE))[-1].body[INVOCATION_METRICS]
+    assert "cacheReadInputTokenCount" not in honest
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "last"),
+    [
+        (converse, "contentBlockDelta", "metadata"),
+        (nova, "contentBlockDelta", "metadata"),
+        (anthropic, "content_block_delta", "message_stop"),
+    ],
+)
+def test_events_know_their_name_and_delta(dialect: Dialect, name: str, last: str) -> None:
+    """In every dialect an event tells its name and the piece of a block that it brings, and can bring another."""
+    events = list(dialect(REPLY, PACE, CLAUDE))
+    assert events[-1].name == last
+    assert {event.name for event in events if event.delta} == {name}
+    event = next(event for event in events if event.delta.get("text") == "Grüße")
+    other = event.with_delta({"text": "x"})
+    assert (other.name, other.delta) == (name, {"text": "x"})
+    assert other.with_delta(event.delta).body == event.body
+    assert Event("chunk", {}).name == ""

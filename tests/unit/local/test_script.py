@@ -8,7 +8,7 @@ import pytest
 
 from local.http1 import Exchange, Server
 from local.pace import IMMEDIATE, Pace
-from local.script import Cut, Head, Pause, Performance, Reset, Script, Send, perform
+from local.script import Cut, Head, Hold, Pause, Performance, Reset, Script, Send, perform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +73,45 @@ def test_a_script_may_end_badly(step: Cut | Reset, ending: str) -> None:
     assert performance.ending == ending
     assert not got.endswith(b"0\r\n\r\n")
     assert b"never" not in got
+
+
+def test_what_is_sent_may_come_in_pieces() -> None:
+    """The pieces of one `Send` are writes of their own, with pauses between them that count as others do."""
+    performance, got = performed(
+        [Head(200), Send(b"abcde", piece=2, pause=0.05), Pause(0.05), Send(b"f")]
+    )
+    assert got.endswith(b"2\r\nab\r\n2\r\ncd\r\n1\r\ne\r\n1\r\nf\r\n0\r\n\r\n")
+    times = [sent.at for sent in performance.sent]
+    assert [sent.size for sent in performance.sent] == [2, 2, 1, 1]
+    assert times[-1] - times[0] == pytest.approx(0.15, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("end", "ending", "sent"),
+    [([], "complete", [5]), ([Cut()], "cut", [5]), ([Reset()], "reset", [5])],
+)
+def test_what_is_sent_may_be_held_back(
+    end: list[Cut | Reset], ending: str, sent: list[int]
+) -> None:
+    """After `Hold` everything is written at once in the end, however the answer ends."""
+    performance, _ = performed(
+        [Head(200), Hold(), Send(b"abc", piece=1), Pause(0.05), Hold(), Send(b"de"), *end]
+    )
+    assert (performance.ending, [one.size for one in performance.sent]) == (ending, sent)
+
+
+def test_nothing_may_be_held_back() -> None:
+    """After `Hold` an answer without a body is as it would be without it."""
+    performance, got = performed([Head(200), Hold()])
+    assert got.endswith(b"\r\n\r\n0\r\n\r\n")
+    assert performance.sent == []
+
+
+def test_a_pause_may_have_no_end() -> None:
+    """An infinite pause lasts until the peer leaves."""
+    performance, got = performed([Head(200), Pause(float("inf")), Send(b"x")], leave_after=0.2)
+    assert performance.ending == "peer left"
+    assert got.endswith(b"\r\n\r\n")
 
 
 def test_a_peer_that_leaves_ends_the_script_at_once() -> None:
