@@ -1,44 +1,56 @@
 """Start reading here: one request, from the event to the last byte.
 
-What is asked (``relay.request``) is asked of Bedrock (``relay.bedrock``); its frames become events (``relay.lanes``),
-the events bytes (``relay.formats``), and each piece is written the moment it is there (``streaming_runtime``). Nothing
-is committed before Bedrock has answered, so that a failure of the call still has its HTTP status; afterwards a failure
-is the stream's one typed end.
+What is asked (``relay.request``) is asked of Bedrock (``relay.bedrock``), or of the next model where the first is busy
+(``relay.fallback``); its frames become events (``relay.lanes``), which end once whatever happens (``relay.grammar``);
+the events become bytes (``relay.formats``), and each piece is written the moment it is there (``streaming_runtime``).
+
+Nothing is committed before Bedrock has answered, so that a failure of the call still has its HTTP status; afterwards a
+failure is the stream's one typed end. Where Bedrock keeps everyone waiting, ``relay.watchdog`` breaks the silence, and
+ends a stream that stalls or runs into Lambda's deadline.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from contextlib import closing
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from relay import __version__, formats
 from relay.bedrock import Bedrock
-from relay.errors import INTERNAL, RelayError
-from relay.events import Failure
-from relay.lanes import converse_events, invoke_events
+from relay.errors import RelayError, internal_error, limit_error
+from relay.events import Failure, Start
+from relay.fallback import calls, first_answer
+from relay.grammar import well_formed
+from relay.lanes import LANES
 from relay.request import Health, ModelCall, is_http, read_request
 from relay.settings import Settings
 from relay.telemetry import Record, logger, metrics, tracer
+from relay.watchdog import Heartbeat, Watchdog
 from streaming_runtime import Response, ResponseClosed, stream_response
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Iterator
 
     from relay.events import Event
     from relay.formats import Format
 
-_LANES = {"ConverseStream": converse_events, "InvokeModelWithResponseStream": invoke_events}
 _STREAM_HEADERS = {
     "cache-control": "no-store",
     "x-accel-buffering": "no",  # nginx and its kin would hold the pieces back
     "x-content-type-options": "nosniff",  # browsers hold plain text back to guess its type
 }
 
+_SHORTEST = 1.0  # seconds: with less left before the deadline, Bedrock is not asked
+
 settings = Settings.from_environment(os.environ)
 bedrock = Bedrock(settings)
+_vacancies = threading.BoundedSemaphore(settings.max_concurrency)
 
 
 @stream_response
@@ -48,87 +60,168 @@ bedrock = Bedrock(settings)
 def handle(event: Any, context: Any, *, response: Response) -> None:
     """Answer one request of a function URL, or one direct invocation."""
     record = Record(log_content=settings.log_content)
+    deadline = time.monotonic() + _seconds_left(context) - settings.deadline_margin
     response.headers["x-request-id"] = context.aws_request_id
     try:
-        _answer(event, context.aws_request_id, response, record)
+        _answer(event, context.aws_request_id, deadline, response, record)
     except ResponseClosed as closed:
-        record.failed("response_too_large" if closed.status == 413 else "caller_gone")
+        record.failed(_why(closed))
     finally:
         record.tell(response.status, response.bytes_written)
 
 
-def _answer(event: Any, request_id: str, response: Response, record: Record) -> None:
+def _answer(
+    event: Any, request_id: str, deadline: float, response: Response, record: Record
+) -> None:
     """Answer, whatever happens; only ``ResponseClosed`` gets out, for then there is nobody to answer."""
-    # Until a piece is written, an error is told by the status, or in a format where there is no HTTP to tell it by.
-    chosen = None if is_http(event) else formats.NDJSON
+    spoken = formats.NDJSON
+    error: RelayError | None = None
     try:
         match read_request(event, settings, bedrock):
             case Health():
                 _write_json(response, 200, {"status": "ok", "version": __version__})
             case ModelCall() as call:
-                with closing(_relay(call, request_id, response, record)) as pieces:
-                    for piece in pieces:
-                        chosen = call.format
-                        response.write(piece)
+                spoken = call.format
+                _Stream(call, request_id, deadline, response, record).relay()
     except ResponseClosed:
         raise
-    except RelayError as error:
+    except RelayError as raised:
+        error = raised
         record.failed(error.code, error.__cause__)
-        _refuse(error, request_id, response, chosen)
     except Exception as bug:  # noqa: BLE001  # whatever it is, the caller gets a typed end
+        error = internal_error(bug)
         logger.exception("bug")
-        record.failed("internal", bug)
-        if not record.ended:  # a stream has one end
-            _refuse(INTERNAL, request_id, response, chosen)
+        record.failed(error.code, bug)
+    if error is None or record.ended:  # a stream has one end
+        return
+    if is_http(event) and not response.started:
+        _refuse(error, request_id, response)
+    else:
+        _end(error, response, spoken)
 
 
-def _relay(
-    call: ModelCall, request_id: str, response: Response, record: Record
-) -> Generator[bytes, None, None]:
-    """Call Bedrock and yield its answer, piece by piece, the end included.
+@dataclass(slots=True)
+class _Stream:
+    """One call of Bedrock's, relayed to whoever reads the response."""
 
-    Raises:
-        RelayError: Bedrock refused, or failed before its first event: nothing is yielded, nothing committed.
-    """
-    with record.calling(call), bedrock.stream(call) as frames:
-        events = _LANES[call.operation](frames, model=call.model, request_id=request_id)
+    call: ModelCall
+    request_id: str
+    deadline: float
+    response: Response
+    record: Record
+
+    def relay(self) -> None:
+        """Call Bedrock and write its answer, piece by piece, the end included.
+
+        Raises:
+            RelayError: Bedrock refused, or failed before its first event: nothing but heartbeats was written, if any.
+            ResponseClosed: nobody reads any more.
+        """
+        watchdog = Watchdog(
+            deadline=self.deadline,
+            read_timeout=settings.read_timeout,
+            heartbeat=self._heartbeat(),
+        )
+        asked = calls(self.call, settings.fallback_model_ids)
+        with (
+            _a_vacancy(),
+            self.record.calling(self.call),
+            watchdog.on_duty(),
+            ExitStack() as opened,
+        ):
+            if self.deadline - time.monotonic() < _SHORTEST:
+                raise limit_error("timeout")
+            try:
+                self._write(first_answer(asked, lambda call: self._ask(call, watchdog, opened)))
+            except ResponseClosed as closed:
+                self.record.failed(_why(closed))
+                raise
+
+    def _ask(self, call: ModelCall, watchdog: Watchdog, opened: ExitStack) -> Iterator[Event]:
+        """Return the events of the answer to one call, once the first has come."""
+        answer = opened.enter_context(bedrock.stream(call, watchdog))
+        self.record.note(bedrock_request_id=answer.request_id, retries=answer.retries)
+        instead_of = None if call is self.call else self.call.model
+        start = Start(call.model, self.request_id, instead_of)
+        events = LANES[call.operation](answer.frames, start, self.record.usage)
         first = next(events)
         if isinstance(first, Failure):
+            opened.close()
             raise first.error
-        response.headers.update(call.format.headers)
-        response.headers.update(_STREAM_HEADERS)
-        yield from call.format.encode(
-            record.observe(_with_trailers(chain([first], events), response))
+        return chain([first], events)
+
+    def _write(self, events: Iterator[Event]) -> None:
+        self._begin()
+        told = well_formed(
+            events, self.record.usage, has_room=self._has_room, passing=ResponseClosed
         )
+        for piece in self.call.format.encode(self.record.observe(told)):
+            self.response.write(piece)
+        if isinstance(self.record.end, Failure):  # then the invocation is to count as failed, too
+            _fail(self.response, self.record.end.error)
+
+    def _begin(self) -> None:
+        if not self.response.started:
+            self.response.headers.update({**self.call.format.headers, **_STREAM_HEADERS})
+
+    def _heartbeat(self) -> Heartbeat | None:
+        if not self.response.streams or not self.call.format.heartbeat:
+            return None
+        return Heartbeat(self._beat, settings.commit_after, settings.heartbeat_interval)
+
+    def _beat(self) -> None:
+        self._begin()
+        self.response.write(self.call.format.heartbeat)
+        self.record.count("heartbeats")
+
+    def _has_room(self) -> bool:
+        return self.response.bytes_written < settings.max_response_bytes
 
 
-def _with_trailers(events: Iterable[Event], response: Response) -> Iterator[Event]:
-    """Let a stream that fails count as a failed invocation, too."""
-    for event in events:
-        if isinstance(event, Failure):
-            response.fail(f"Rivulet.{event.error.code}", event.error.message)
-        yield event
+@contextmanager
+def _a_vacancy() -> Iterator[None]:
+    """Take one of the places there are for streams.
+
+    Raises:
+        LimitError: there is none.
+    """
+    if not _vacancies.acquire(blocking=False):
+        raise limit_error("too_many_streams")
+    try:
+        yield
+    finally:
+        _vacancies.release()
 
 
-def _refuse(error: RelayError, request_id: str, response: Response, chosen: Format | None) -> None:
-    """Tell the caller why there is no answer, or no more of it: by the status, while there is one to send."""
-    if chosen is not None:
-        if not response.started:
-            response.headers.update(chosen.headers)
-        response.fail(f"Rivulet.{error.code}", error.message)
-        for piece in chosen.encode([Failure(error)]):
-            response.write(piece)
-    else:
-        response.headers.update(error.headers)
-        said = {
-            "code": error.code,
-            "message": error.message,
-            "retryable": error.retryable,
-            "request_id": request_id,
-        }
-        # The AWS SDKs look for the message beside the error, where there is an exception for them to raise.
-        beside = {"message": error.message} if "x-amzn-errortype" in error.headers else {}
-        _write_json(response, error.status, {"error": said, **beside})
+def _seconds_left(context: Any) -> float:
+    """Return the seconds until Lambda's deadline. None at all is an emulator's way to say that there is no deadline."""
+    return context.get_remaining_time_in_millis() / 1000 or math.inf
+
+
+def _why(closed: ResponseClosed) -> str:
+    return "response_too_large" if closed.status == 413 else "caller_gone"
+
+
+def _refuse(error: RelayError, request_id: str, response: Response) -> None:
+    """Tell the caller by an HTTP status why there is no answer."""
+    response.headers.update(error.headers)
+    said = {**error.told(), "request_id": request_id}
+    # The AWS SDKs look for the message beside the error, where there is an exception for them to raise.
+    beside = {"message": error.message} if "x-amzn-errortype" in error.headers else {}
+    _write_json(response, error.status, {"error": said, **beside})
+
+
+def _end(error: RelayError, response: Response, spoken: Format) -> None:
+    """Tell the caller in the wire format why there is no answer, or no more of it."""
+    if not response.started:
+        response.headers.update(spoken.headers)
+    _fail(response, error)
+    for piece in spoken.encode([Failure(error)]):
+        response.write(piece)
+
+
+def _fail(response: Response, error: RelayError) -> None:
+    response.fail(f"Rivulet.{error.code}", error.message)
 
 
 def _write_json(response: Response, status: int, body: Any) -> None:

@@ -29,11 +29,11 @@ class Answer:
 
     @property
     def objects(self) -> list[Any]:
-        """The JSON objects in it, as SSE, NDJSON or one alone."""
+        """The JSON objects in it, as SSE without its comments, NDJSON or one alone."""
         return [
             json.loads(line.removeprefix("data: "))
             for line in self.body.decode().split("\n")
-            if line
+            if line and not line.startswith(":")
         ]
 
     @property

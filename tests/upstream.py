@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from typing import Self, TypeAlias
 
@@ -66,10 +67,11 @@ class Served:
 
 
 class Upstream:
-    """The upstream, on a loopback port of its own; a thread a connection."""
+    """The upstream, on a loopback port of its own; a thread a connection. Over TLS, if a context for that is given."""
 
-    def __init__(self, answer: Answer | None = None) -> None:
+    def __init__(self, answer: Answer | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.answer: Answer = answer or fin
+        self._tls = tls
         self.connections: list[Served] = []
         self.requests: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -79,7 +81,8 @@ class Upstream:
     @property
     def url(self) -> str:
         """Where it is, for ``AWS_ENDPOINT_URL_BEDROCK_RUNTIME``."""
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     @property
     def open_connections(self) -> int:
@@ -128,6 +131,9 @@ class Upstream:
 
     def _serve(self, connection: socket.socket, served: Served) -> None:
         with suppress(OSError):
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+                self._sockets.append(connection)
             while _read_request(connection, self.requests):
                 served.calls += 1
                 if not self.answer(connection):

@@ -10,10 +10,11 @@ because that one drops what it does not know and is silent about a stream that w
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator  # noqa: TC003  # a field's type
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import boto3
+import boto3.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -32,13 +33,13 @@ from urllib3.exceptions import ReadTimeoutError as StreamReadTimeoutError
 
 from relay.errors import RequestError, UpstreamError, bedrock_error, transport_error
 from relay.eventstream import Frame, FrameCut, FrameError, read_frames
+from relay.watchdog import Interrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from relay.request import ModelCall
     from relay.settings import Settings
     from relay.shapes import Shape
+    from relay.watchdog import Watchdog
 
 _CAMEL_CASE = re.compile(r"(?<!^)(?=[A-Z])")
 # The member of the answer that is the event stream.
@@ -47,22 +48,32 @@ _STREAMS = {"ConverseStream": "stream", "InvokeModelWithResponseStream": "body"}
 _READ_SIZE = 64 * 1024
 
 
+class Answer(NamedTuple):
+    """What Bedrock answers a call with.
+
+    Attributes:
+        frames: its event stream, as it arrives.
+        request_id: Bedrock's own, for its support.
+        retries: how often boto3 tried again.
+    """
+
+    frames: Iterator[Frame]
+    request_id: str
+    retries: int
+
+
 class Bedrock:
     """A client of the Bedrock runtime. Its endpoint, region and credentials are boto3's own choices."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client = boto3.client(
-            "bedrock-runtime",
-            config=Config(
-                connect_timeout=settings.connect_timeout,
-                read_timeout=settings.read_timeout,
-                retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
-                user_agent_extra="rivulet",
-            ),
+        self._config = Config(
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
+            retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
+            user_agent_extra="rivulet",
         )
-        # Standard retries would repeat a call that Bedrock has accepted and may still be working on, silence and
-        # tokens included. Registered first, this has the first word.
-        self._client.meta.events.register_first("needs-retry.bedrock-runtime", _retry_no_silence)
+        self._client = self._new_client()
+        self._is_spoiled = False
 
     def input_shape(self, operation: str) -> Shape:
         """Return botocore's shape of an operation's request."""
@@ -70,31 +81,52 @@ class Bedrock:
         return shape
 
     @contextmanager
-    def stream(self, call: ModelCall) -> Iterator[Iterator[Frame]]:
+    def stream(self, call: ModelCall, watchdog: Watchdog) -> Iterator[Answer]:
         """Call a streaming API; give the frames of its answer as they arrive, and close the connection in the end.
 
         Raises:
             UpstreamError: Bedrock refused, or could not be reached. Reading the frames raises it too, when the stream
                 breaks; that it is complete is for the reader to see.
             RequestError: boto3 found the request to be none.
+            Exception: what the watchdog ends a wait with, by reading the frames as well.
         """
-        response = self._call(call)
+        response = self._call(call, watchdog)
         event_stream = response[_STREAMS[call.operation]]
+        metadata = response["ResponseMetadata"]
+        # Its public side is lossy: see above.
+        frames = _frames(event_stream._raw_stream, watchdog)  # noqa: SLF001
         try:
-            yield _frames(event_stream._raw_stream)  # noqa: SLF001  # see above: its public side is lossy
+            yield Answer(frames, metadata.get("RequestId", ""), metadata.get("RetryAttempts", 0))
         finally:
             # What cannot be closed is closed, and the answer's end is told already.
             with suppress(Exception):
                 event_stream.close()
 
-    def _call(self, call: ModelCall) -> Any:
+    def _new_client(self) -> Any:
+        # A session of its own: nothing that an interrupted call leaves behind is shared with the next client.
+        client = boto3.session.Session().client("bedrock-runtime", config=self._config)
+        # Standard retries would repeat a call that Bedrock has accepted and may still be working on, silence and
+        # tokens included. Registered first, this has the first word.
+        client.meta.events.register_first("needs-retry.bedrock-runtime", _retry_no_silence)
+        return client
+
+    def _call(self, call: ModelCall, watchdog: Watchdog) -> Any:
+        if self._is_spoiled:
+            self._client, self._is_spoiled = self._new_client(), False
         method = getattr(self._client, _CAMEL_CASE.sub("_", call.operation).lower())
         try:
-            return method(**call.parameters)
+            try:
+                watchdog.ask()
+                return method(**call.parameters)
+            finally:
+                watchdog.rest()  # before it has, it may still interrupt
+        except Interrupt as interrupt:
+            # It may have left boto3's insides in any state, a lock taken included: the next call gets new ones. They
+            # are made then, for it takes a while, and whoever waits for this one's end has little time left.
+            self._is_spoiled = True
+            raise interrupt.error from None
         except ClientError as error:
-            said = error.response.get("Error", {})
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            raise bedrock_error(said.get("Code", ""), said.get("Message", ""), status) from error
+            raise _refusal(error) from error
         except (ParamValidationError, RecursionError):
             # Not chained: its message repeats the request.
             raise RequestError(
@@ -116,15 +148,38 @@ class Bedrock:
             ) from error
 
 
+def _refusal(error: ClientError) -> UpstreamError:
+    """Return what Bedrock's own error becomes."""
+    said = error.response.get("Error", {})
+    metadata = error.response.get("ResponseMetadata", {})
+    return bedrock_error(
+        said.get("Code", ""),
+        said.get("Message", ""),
+        metadata.get("HTTPStatusCode"),
+        retry_after=metadata.get("HTTPHeaders", {}).get("retry-after"),
+        original_status=error.response.get("originalStatusCode"),
+    )
+
+
 def _retry_no_silence(caught_exception: Exception | None, **_: Any) -> bool | None:
     """Answer botocore's question whether to try again: not after a read timeout; of the rest it knows more."""
     return False if isinstance(caught_exception, ReadTimeoutError) else None
 
 
-def _frames(raw: Any) -> Iterator[Frame]:
+def _frames(raw: Any, watchdog: Watchdog) -> Iterator[Frame]:
     """Yield the frames of a response; raise ``UpstreamError`` for all that can happen on the way."""
     try:
-        yield from read_frames(_pieces(raw))
+        try:
+            watchdog.listen()
+            watchdog.wait()
+            for frame in read_frames(_pieces(raw)):
+                watchdog.hear()
+                yield frame
+                watchdog.wait()
+        finally:
+            watchdog.rest()  # before it has, it may still interrupt
+    except Interrupt as interrupt:
+        raise interrupt.error from None
     except FrameCut as error:
         raise transport_error("truncated") from error
     except FrameError as error:

@@ -4,7 +4,8 @@
 
     RelayError            has all that a caller is told: status, code, message, whether to retry
     ├── RequestError      the caller's fault: 4xx; the message says what was expected and what came
-    └── UpstreamError     Bedrock's, or the way's to it; raised before the stream or in the middle of it
+    ├── UpstreamError     Bedrock's, or the way's to it; raised before the stream or in the middle of it
+    └── LimitError        what this deployment allows, or has time for, is used up
 
 Anything else is a bug of ours: logged whole, told in one word (``internal``). What another program says in an
 exception reaches a caller only from Bedrock's validation, which speaks of the caller's own request, and without the
@@ -14,18 +15,19 @@ names of resources.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 class Kind(NamedTuple):
-    """What a caller is told of one kind of failure."""
+    """What a caller is told of one kind of failure; ``retry_after`` is in seconds."""
 
     status: int
     retryable: bool
     message: str
+    retry_after: int | None = None
 
 
 # Bedrock's exceptions (facts 10 and 11). The code told to callers is the name in snake case: `ThrottlingException` is
@@ -36,15 +38,15 @@ _EXCEPTIONS = {
     ),
     "InternalServerException": Kind(500, True, "Bedrock failed."),
     "ModelErrorException": Kind(424, True, "The model failed on this request."),
-    "ModelNotReadyException": Kind(429, True, "The model is not ready yet."),
+    "ModelNotReadyException": Kind(429, True, "The model is not ready yet.", retry_after=30),
     "ModelStreamErrorException": Kind(424, True, "The model failed while streaming."),
     "ModelTimeoutException": Kind(408, True, "The model took too long."),
     "ResourceNotFoundException": Kind(404, False, "Bedrock does not know the model here."),
     "ServiceQuotaExceededException": Kind(
         400, False, "A Bedrock quota of this deployment is used up."
     ),
-    "ServiceUnavailableException": Kind(503, True, "Bedrock is not available."),
-    "ThrottlingException": Kind(429, True, "Bedrock is throttling this deployment."),
+    "ServiceUnavailableException": Kind(503, True, "Bedrock is not available.", retry_after=5),
+    "ThrottlingException": Kind(429, True, "Bedrock is throttling this deployment.", retry_after=5),
     "ValidationException": Kind(400, False, "Bedrock refused the request."),
 }
 
@@ -58,9 +60,19 @@ _TRANSPORT = {
     "corrupt": Kind(502, True, "Bedrock's stream was damaged on the way."),
 }
 
+# What only this deployment can know.
+_LIMITS = {
+    "timeout": Kind(504, True, "The time that this deployment gives an answer is over."),
+    "response_too_large": Kind(502, False, "The answer is longer than this deployment can send."),
+    "too_many_streams": Kind(
+        429, True, "This environment is busy with other answers.", retry_after=1
+    ),
+}
+
 # ARNs, percent-encoded or not, and account ids.
 _SECRETS = re.compile(r"arn(?::|%3A)[^\s,;'\")\]]+|(?<!\d)\d{12}(?!\d)", re.IGNORECASE)
 _NAMELESS = "unknown"  # the code of what has no exception's name
+_LONGEST_NAME = 100  # it becomes a header, too
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -73,6 +85,7 @@ class RelayError(Exception):
         message: a sentence for people.
         retryable: whether the same request may succeed later.
         headers: response headers that belong to the status.
+        original_status: the status that the model itself failed with behind Bedrock, where Bedrock says so.
     """
 
     def __init__(
@@ -83,6 +96,7 @@ class RelayError(Exception):
         *,
         retryable: bool = False,
         headers: Mapping[str, str] | None = None,
+        original_status: int | None = None,
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.status = status
@@ -90,6 +104,14 @@ class RelayError(Exception):
         self.message = message
         self.retryable = retryable
         self.headers = headers or {}
+        self.original_status = original_status
+
+    def told(self) -> dict[str, Any]:
+        """Return what a caller is told, as the members of a JSON object."""
+        told = {"code": self.code, "message": self.message, "retryable": self.retryable}
+        if self.original_status is not None:
+            told["original_status"] = self.original_status
+        return told
 
 
 class RequestError(RelayError):
@@ -100,8 +122,8 @@ class UpstreamError(RelayError):
     """Bedrock's fault, or the way's to it."""
 
 
-# A bug: the caller learns nothing more.
-INTERNAL = RelayError(500, "internal", "Something went wrong.")
+class LimitError(RelayError):
+    """Nobody's fault: there is no more of something."""
 
 
 def transport_error(code: str) -> UpstreamError:
@@ -110,7 +132,29 @@ def transport_error(code: str) -> UpstreamError:
     return UpstreamError(kind.status, code, kind.message, retryable=kind.retryable)
 
 
-def bedrock_error(exception: str, message: str = "", status: int | None = None) -> UpstreamError:
+def limit_error(code: str) -> LimitError:
+    """Return the error for one of this deployment's limits."""
+    kind = _LIMITS[code]
+    return LimitError(
+        kind.status, code, kind.message, retryable=kind.retryable, headers=_retry_after(kind)
+    )
+
+
+def internal_error(bug: Exception) -> RelayError:
+    """Return the error for a bug of ours, which it keeps for the records: the caller learns nothing more."""
+    error = RelayError(500, "internal", "Something went wrong.")
+    error.__cause__ = bug
+    return error
+
+
+def bedrock_error(
+    exception: str,
+    message: str = "",
+    status: int | None = None,
+    *,
+    retry_after: str | None = None,
+    original_status: object = None,
+) -> UpstreamError:
     """Return the error for an exception of Bedrock's.
 
     Args:
@@ -118,6 +162,8 @@ def bedrock_error(exception: str, message: str = "", status: int | None = None) 
             ``throttlingException`` there (fact 13).
         message: Bedrock's own words.
         status: the HTTP status it came with, for exceptions that nobody has listed.
+        retry_after: Bedrock's own header, if it sent one.
+        original_status: the exception's ``originalStatusCode``, if it has one (fact 10).
     """
     name = exception[:1].upper() + exception[1:]
     kind = _EXCEPTIONS.get(name)
@@ -126,15 +172,36 @@ def bedrock_error(exception: str, message: str = "", status: int | None = None) 
         kind = Kind(status, status == 429 or status >= 500, "Bedrock reported an error.")
     said = kind.message
     if name == "ValidationException" and message:
-        said = f"{said} It says: {_SECRETS.sub('…', message)}"
+        said = f"{said} It says: {redact(message)}"
     code = _code(name)
-    # By this header the AWS SDKs know an exception; theirs are the callers of the routes that Bedrock has, too.
-    headers = {} if code == _NAMELESS else {"x-amzn-errortype": name}
-    return UpstreamError(kind.status, code, said, retryable=kind.retryable, headers=headers)
+    headers = _retry_after(kind, retry_after)
+    if code != _NAMELESS:
+        # By this header the AWS SDKs know an exception; theirs are the callers of the routes that Bedrock has, too.
+        headers["x-amzn-errortype"] = name
+    return UpstreamError(
+        kind.status,
+        code,
+        said,
+        retryable=kind.retryable,
+        headers=headers,
+        original_status=original_status if isinstance(original_status, int) else None,
+    )
+
+
+def redact(text: str) -> str:
+    """Return what Bedrock says without the names of resources and accounts."""
+    return _SECRETS.sub("…", text)
+
+
+def _retry_after(kind: Kind, said: str | None = None) -> dict[str, str]:
+    """Return the header that says when to try again: Bedrock's own number of seconds, or else the kind's."""
+    if said is not None and said.isascii() and said.isdecimal() and kind.retryable:
+        return {"retry-after": said}
+    return {} if kind.retry_after is None else {"retry-after": str(kind.retry_after)}
 
 
 def _code(exception: str) -> str:
     words = exception.removesuffix("Exception")
-    if not words.isidentifier() or not words.isascii():
+    if not words.isidentifier() or not words.isascii() or len(words) > _LONGEST_NAME:
         return _NAMELESS
     return _WORD_START.sub("_", words).lower()

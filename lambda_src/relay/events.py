@@ -5,7 +5,8 @@ The grammar of a stream::
     stream = Start piece* (Done | Failure)  |  Failure
 
 A converse stream's pieces are those of the model's message: text, reasoning, tool calls, citations, images, tool
-results, each with the index of the content block it belongs to, and ``BlockEnd`` after a block's last one. An invoke
+results, each with the index of the content block it belongs to, and ``BlockEnd`` after a block's last one, which comes
+before the end of the stream, whatever that is. An invoke
 stream's are ``Chunk``s: documents in the model's own schema. ``Unknown`` carries what Bedrock sends and nobody has
 listed here.
 
@@ -25,10 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Bedrock has begun to answer."""
+    """Bedrock has begun to answer.
+
+    Attributes:
+        model: the model that answers.
+        request_id: the caller's handle on this stream.
+        fallback_from: the model that was asked for, where another one stands in for it.
+    """
 
     model: str
     request_id: str
+    fallback_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +129,10 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class BlockEnd:
-    """A content block is complete."""
+    """A content block is over; it is complete unless the stream failed within it."""
 
     index: int
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +184,7 @@ class Failure:
 
     Attributes:
         error: what the caller is told.
-        usage: what was counted so far, if anything was.
+        usage: what was counted so far, if anything was. Bedrock counts at the end, so this is a part at best.
         frame: the event stream frame in which Bedrock said so, if it did.
     """
 

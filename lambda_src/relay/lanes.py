@@ -9,11 +9,12 @@ with their usage; one that ends without has been cut, however cleanly its connec
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from relay import strict_json
-from relay.errors import UpstreamError, bedrock_error, transport_error
+from relay.errors import RelayError, UpstreamError, bedrock_error, redact, transport_error
 from relay.events import (
     BlockEnd,
     Chunk,
@@ -34,60 +35,76 @@ from relay.events import (
     ToolStart,
     Unknown,
 )
+from relay.eventstream import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from relay.eventstream import Frame
 
+    Lane: TypeAlias = Callable[[Iterable[Frame], Start, dict[str, Any]], Iterator[Event]]
+
 _METRICS = "amazon-bedrock-invocationMetrics"
-# InvokeModel counts under other names than Converse (fact 12); callers are told one.
+# What is in a document that counts something; others are not parsed.
+_COUNTS = (b'"usage"', _METRICS.encode())
+# InvokeModel counts under other names than Converse (fact 12), and models under their own; callers are told one.
 _USAGE_NAMES = {
     "inputTokenCount": "inputTokens",
     "outputTokenCount": "outputTokens",
     "cacheReadInputTokenCount": "cacheReadInputTokens",
     "cacheWriteInputTokenCount": "cacheWriteInputTokens",
 }
+_MODELS_USAGE_NAMES = {
+    **_USAGE_NAMES,
+    "inputTokens": "inputTokens",
+    "outputTokens": "outputTokens",
+    "input_tokens": "inputTokens",
+    "output_tokens": "outputTokens",
+    "cache_read_input_tokens": "cacheReadInputTokens",
+    "cache_creation_input_tokens": "cacheWriteInputTokens",
+}
 
 
 class _ExceptionFrame(Exception):
     """A frame in which Bedrock reports a failure."""
 
-    def __init__(self, error: UpstreamError, frame: bytes) -> None:
+    def __init__(self, error: UpstreamError, frame: bytes | None) -> None:
         super().__init__()
         self.error = error
         self.frame = frame
 
 
-def converse_events(frames: Iterable[Frame], *, model: str, request_id: str) -> Iterator[Event]:
+def converse_events(
+    frames: Iterable[Frame], start: Start, usage: dict[str, Any]
+) -> Iterator[Event]:
     """Yield the events of a ConverseStream.
 
     Args:
-        frames: the stream; reading it may raise ``UpstreamError``.
-        model: the model's id, for the start event.
-        request_id: the caller's handle on this stream, for the start event.
+        frames: the stream; reading it may raise ``RelayError``.
+        start: the start event, for when Bedrock has begun to answer.
+        usage: filled with what Bedrock has counted, once it has.
     """
     started = False
     stop: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
-    error: UpstreamError | _ExceptionFrame | None = None
+    error: RelayError | _ExceptionFrame | None = None
     try:
         for frame in frames:
             name = _event_type(frame)
             if not started:
                 started = True
-                yield Start(model, request_id)
+                yield start
             if name in _PIECES:
                 yield _PIECES[name](frame)
             elif name == "messageStop":
                 stop = _parse(frame)
             elif name == "metadata":
                 metadata = _parse(frame)
+                usage.update(_object(metadata.get("usage")))
             elif name != "messageStart":  # which says what Start said: the assistant speaks
                 yield Unknown(name, frame.payload, frame.data)
-    except (UpstreamError, _ExceptionFrame) as raised:
+    except (RelayError, _ExceptionFrame) as raised:
         error = raised
-    usage = _object((metadata or {}).get("usage"))
     # The usage comes after the stop reason (fact 3). With both the answer is complete, and a connection that breaks
     # after them breaks nothing; without both the end has not been seen. What Bedrock reports itself is always told.
     if stop is None or metadata is None or isinstance(error, _ExceptionFrame):
@@ -100,36 +117,34 @@ def converse_events(frames: Iterable[Frame], *, model: str, request_id: str) -> 
         yield Done(reason if isinstance(reason, str) else None, usage, details)
 
 
-def invoke_events(frames: Iterable[Frame], *, model: str, request_id: str) -> Iterator[Event]:
+def invoke_events(frames: Iterable[Frame], start: Start, usage: dict[str, Any]) -> Iterator[Event]:
     """Yield the events of an InvokeModelWithResponseStream; the arguments are those of ``converse_events``."""
     started = False
     metrics: dict[str, Any] | None = None
-    error: UpstreamError | _ExceptionFrame | None = None
+    error: RelayError | _ExceptionFrame | None = None
     try:
         for frame in frames:
             name = _event_type(frame)
             if not started:
                 started = True
-                yield Start(model, request_id)
+                yield start
             if name == "chunk":
                 document = _document(frame)
-                found = _invocation_metrics(document)
-                metrics = metrics if found is None else found
+                if _COUNTS[0] in document or _COUNTS[1] in document:
+                    found = _count(document, usage)
+                    metrics = metrics if found is None else found
                 yield Chunk(document, frame.data)
             else:
                 yield Unknown(name, frame.payload, frame.data)
-    except (UpstreamError, _ExceptionFrame) as raised:
+    except (RelayError, _ExceptionFrame) as raised:
         error = raised
-    counted = metrics or {}
-    usage = {ours: counted[theirs] for theirs, ours in _USAGE_NAMES.items() if theirs in counted}
     if metrics is None or isinstance(error, _ExceptionFrame):
         yield _failure(error, usage)
     else:
-        details = {k: v for k, v in metrics.items() if k not in _USAGE_NAMES}
-        yield Done(None, usage, {"metrics": details})
+        yield Done(None, usage, {"metrics": metrics})
 
 
-def _failure(error: UpstreamError | _ExceptionFrame | None, usage: Mapping[str, Any]) -> Failure:
+def _failure(error: RelayError | _ExceptionFrame | None, usage: Mapping[str, Any]) -> Failure:
     """Return the end of a stream that broke off; with no error, its connection was just closed."""
     if isinstance(error, _ExceptionFrame):
         return Failure(error.error, usage, error.frame)
@@ -143,11 +158,49 @@ def _event_type(frame: Frame) -> str:
     if kind == "event":
         return headers.get(":event-type", "")
     if kind == "exception":
-        message = _parse_or_empty(frame.payload).get("message")
-        error = bedrock_error(headers.get(":exception-type", ""), str(message or ""))
+        body = _parse_or_empty(frame.payload)
+        error = bedrock_error(
+            headers.get(":exception-type", ""),
+            str(body.get("message") or ""),
+            original_status=body.get("originalStatusCode"),
+        )
     else:
         error = bedrock_error(headers.get(":error-code", ""), headers.get(":error-message", ""))
-    raise _ExceptionFrame(error, frame.data)
+    # A frame of another kind, or of none, is a failure to nobody else: readers pass over it.
+    raise _ExceptionFrame(error, _told(frame) if kind in {"exception", "error"} else None)
+
+
+def _told(frame: Frame) -> bytes:
+    """Return a frame in which Bedrock reports a failure, without the names of resources that it may give away."""
+    headers = {name: redact(value) for name, value in frame.headers.items()}
+    payload = _redacted(frame.payload)
+    if payload == frame.payload and headers == frame.headers:
+        return frame.data
+    return encode(headers, payload)
+
+
+def _redacted(payload: bytes) -> bytes:
+    """Return JSON as JSON, whose escapes a name may end at or be written in, and anything else as text."""
+    text = payload.decode(errors="replace")
+    said = redact(text)
+    try:
+        body = strict_json.parse(payload)
+    except ValueError:
+        return payload if said == text else said.encode()
+    told = _redacted_value(body)
+    return payload if (said, told) == (text, body) else json.dumps(told).encode()
+
+
+def _redacted_value(value: Any) -> Any:
+    match value:
+        case str():
+            return redact(value)
+        case list():
+            return [_redacted_value(item) for item in value]
+        case dict():
+            return {redact(name): _redacted_value(member) for name, member in value.items()}
+        case _:
+            return value
 
 
 def _parse(frame: Frame) -> dict[str, Any]:
@@ -258,9 +311,29 @@ def _document(frame: Frame) -> bytes:
         raise transport_error("corrupt") from None
 
 
-def _invocation_metrics(document: bytes) -> dict[str, Any] | None:
-    """Return the counts that the last chunk carries; others are not parsed for them."""
-    if _METRICS.encode() not in document:
+def _count(document: bytes, usage: dict[str, Any]) -> dict[str, Any] | None:
+    """Take what a chunk has counted into the usage; return the rest of Bedrock's own metrics, if they are in it.
+
+    They are in the last chunk. Until then some models say in their own words what they have counted so far.
+    """
+    body = _parse_or_empty(document)
+    for said in (body, *(value for value in body.values() if isinstance(value, dict))):
+        _take(_object(said.get("usage")), _MODELS_USAGE_NAMES, usage)
+    metrics = body.get(_METRICS)
+    if not isinstance(metrics, dict):
         return None
-    metrics = _parse_or_empty(document).get(_METRICS)
-    return metrics if isinstance(metrics, dict) else None
+    usage.clear()  # now it is Bedrock that counts
+    _take(metrics, _USAGE_NAMES, usage)
+    return {name: value for name, value in metrics.items() if name not in _USAGE_NAMES}
+
+
+def _take(counts: Mapping[str, Any], names: Mapping[str, str], usage: dict[str, Any]) -> None:
+    for theirs, ours in names.items():
+        if isinstance(counts.get(theirs), int):
+            usage[ours] = counts[theirs]
+
+
+LANES: Mapping[str, Lane] = {
+    "ConverseStream": converse_events,
+    "InvokeModelWithResponseStream": invoke_events,
+}

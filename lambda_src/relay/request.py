@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from relay import accept, formats, strict_json
 from relay.errors import RequestError
+from relay.limits import check_invoke, limited_converse
 from relay.shapes import Shape, convert, describe, invalid
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ def _converse(
         fields["messages"] = [{"role": "user", "content": [{"text": prompt}]}]
     elif not body["messages"]:
         raise invalid("messages", "a list of at least one message", describe(body["messages"]))
-    parameters = convert(fields, shapes.input_shape("ConverseStream"), "")
+    converted = convert(fields, shapes.input_shape("ConverseStream"), "")
+    parameters = limited_converse(converted, settings)
     return ModelCall(
         route=route,
         operation="ConverseStream",
@@ -199,7 +201,8 @@ def _invoke(http: _Http, match: re.Match[str], settings: Settings, shapes: Shape
         if not (value.isascii() and value.isprintable()):  # it goes to Bedrock as a header again
             raise invalid(name, "printable ASCII", describe(value))
     body = _body(http, settings)
-    _parse(body)  # refused here rather than by Bedrock, but sent as it came
+    # Refused here rather than by Bedrock, but sent as it came.
+    check_invoke(_parse(body), body, settings)
     shape = shapes.input_shape("InvokeModelWithResponseStream")
     parameters = {
         "modelId": model,
@@ -225,9 +228,9 @@ _ROUTES = (
 
 def _negotiate(http: _Http, offered: Mapping[str, Format]) -> Format:
     """Return the wire format for the answer; check that the question comes in JSON."""
-    if http.content_type not in {"", "application/json"} and not http.content_type.endswith(
-        "+json"
-    ):
+    # The last is what AWS SDKs call a body of which they were told nothing.
+    is_json = http.content_type in {"", "application/json", "application/octet-stream"}
+    if not is_json and not http.content_type.endswith("+json"):
         message = f"content-type: expected application/json, got {http.content_type[:100]}"
         raise RequestError(415, "unsupported_media_type", message)
     wanted = http.headers.get("accept")

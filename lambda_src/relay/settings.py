@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 Number = TypeVar("Number", int, float)
+Default = TypeVar("Default", int, float, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,19 +24,38 @@ class Settings:
     Attributes:
         model_ids: the models that callers may use: model ids, inference profile ids or ARNs, separated by commas. The
             first is for requests that name none.
+        fallback_model_ids: models that answer, in this order, where the one that was asked for is throttled, not
+            ready or not available.
         max_request_bytes: the longest request body. Lambda itself takes 6 MB, base64 and headers included.
+        max_messages: how many messages a request may have.
+        max_tokens: how many tokens a request may ask for; ``None`` for as many as the model gives.
+        max_response_bytes: after how many an answer is ended. Lambda cuts it at 200 MB; the longest event that
+            Bedrock may send and the stream's end have room in between.
+        max_concurrency: how many requests a process answers at once. Lambda hands it one.
         max_attempts: how often a call is tried before its stream begins, the first time included.
         connect_timeout: seconds to reach Bedrock.
         read_timeout: seconds that Bedrock may be silent. Some models think for minutes between two pieces of a tool
             call (fact 8).
+        commit_after: seconds to wait for Bedrock's first event before the caller gets its 200 and heartbeats. Until
+            then an error still is an HTTP status.
+        heartbeat_interval: seconds of silence before each heartbeat.
+        deadline_margin: seconds before Lambda's deadline at which an answer is ended.
         log_content: whether prompts and answers are logged.
     """
 
     model_ids: tuple[str, ...]
+    fallback_model_ids: tuple[str, ...]
     max_request_bytes: int
+    max_messages: int
+    max_tokens: int | None
+    max_response_bytes: int
+    max_concurrency: int
     max_attempts: int
     connect_timeout: float
     read_timeout: float
+    commit_after: float
+    heartbeat_interval: float
+    deadline_margin: float
     log_content: bool
 
     @classmethod
@@ -45,17 +65,23 @@ class Settings:
         Raises:
             ValueError: a variable is missing or wrong; the message names it, what was expected and what came.
         """
-        model_ids = tuple(
-            m for m in map(str.strip, _read(environment, "model_ids").split(",")) if m
-        )
+        model_ids = _list(environment, "model_ids")
         if not model_ids:
             raise ValueError("RIVULET_MODEL_IDS: expected at least one model id, got none")
         return cls(
             model_ids=model_ids,
+            fallback_model_ids=_list(environment, "fallback_model_ids"),
             max_request_bytes=_number(environment, "max_request_bytes", 6 * 1024 * 1024, int),
+            max_messages=_number(environment, "max_messages", 1000, int),
+            max_tokens=_number(environment, "max_tokens", None, int),
+            max_response_bytes=_number(environment, "max_response_bytes", 160_000_000, int),
+            max_concurrency=_number(environment, "max_concurrency", 1, int),
             max_attempts=_number(environment, "max_attempts", 3, int),
             connect_timeout=_number(environment, "connect_timeout", 5.0, float),
             read_timeout=_number(environment, "read_timeout", 180.0, float),
+            commit_after=_number(environment, "commit_after", 15.0, float),
+            heartbeat_interval=_number(environment, "heartbeat_interval", 10.0, float),
+            deadline_margin=_number(environment, "deadline_margin", 3.0, float),
             log_content=_flag(environment, "log_content"),
         )
 
@@ -64,9 +90,13 @@ def _read(environment: Mapping[str, str], name: str) -> str:
     return environment.get(f"RIVULET_{name.upper()}", "").strip()
 
 
+def _list(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(item for item in map(str.strip, _read(environment, name).split(",")) if item)
+
+
 def _number(
-    environment: Mapping[str, str], name: str, default: Number, kind: Callable[[str], Number]
-) -> Number:
+    environment: Mapping[str, str], name: str, default: Default, kind: Callable[[str], Number]
+) -> Number | Default:
     text = _read(environment, name)
     if not text:
         return default

@@ -6,7 +6,9 @@ answers are in none of them, unless ``RIVULET_LOG_CONTENT`` says so.
 
 from __future__ import annotations
 
+import json
 import time
+from array import array
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +16,37 @@ from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 
 from relay.errors import RelayError
-from relay.events import BlockEnd, Chunk, Done, Event, Failure, Start, Text
+from relay.events import (
+    BlockEnd,
+    Chunk,
+    Done,
+    Event,
+    Failure,
+    ImageStart,
+    Start,
+    Text,
+    ToolResultStart,
+    ToolStart,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from relay.request import ModelCall
 
+
+def _serialize(record: Any) -> str:
+    """Return what is logged as Powertools writes it, but with escapes where UTF-8 cannot carry it."""
+    line = json.dumps(record, default=str, separators=(",", ":"), ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, at a border of two pieces
+        line = json.dumps(record, default=str, separators=(",", ":"))
+    return line
+
+
 # Their names come from POWERTOOLS_SERVICE_NAME and POWERTOOLS_METRICS_NAMESPACE; the level from POWERTOOLS_LOG_LEVEL.
-logger = Logger()
+logger = Logger(json_serializer=_serialize)
 metrics = Metrics()
 # The one call that matters has a subsegment of its own: patching the HTTP libraries would only slow the start.
 tracer = Tracer(auto_patch=False)
@@ -38,6 +62,10 @@ _TOKENS = {
 _METRICS = {
     "duration_ms": ("Duration", MetricUnit.Milliseconds),
     "time_to_first_token_ms": ("TimeToFirstToken", MetricUnit.Milliseconds),
+    "time_between_pieces_p50_ms": ("TimeBetweenPiecesP50", MetricUnit.Milliseconds),
+    "time_between_pieces_p95_ms": ("TimeBetweenPiecesP95", MetricUnit.Milliseconds),
+    "time_between_pieces_max_ms": ("TimeBetweenPiecesMax", MetricUnit.Milliseconds),
+    "stalls": ("Stalls", MetricUnit.Count),
     "pieces": ("Pieces", MetricUnit.Count),
     "bytes": ("Bytes", MetricUnit.Bytes),
     "input_tokens": ("InputTokens", MetricUnit.Count),
@@ -45,25 +73,48 @@ _METRICS = {
     "cache_read_input_tokens": ("CacheReadInputTokens", MetricUnit.Count),
     "cache_write_input_tokens": ("CacheWriteInputTokens", MetricUnit.Count),
 }
+_LARGEST = 2**360  # beyond that CloudWatch takes no number for a metric, and Powertools none at all
+_ENDS = frozenset({Done, Failure})
+# What models' own schemas send before their first token.
+_OPENINGS = (
+    b'"message_start"',
+    b'"content_block_start"',
+    b'"messageStart"',
+    b'"contentBlockStart"',
+)
+_STALL = 1.0  # seconds between two pieces after which whoever reads along begins to wonder
+# The percentiles are those of the first: a stream without end must not fill the memory.
+_TIMES_KEPT = 100_000
 
 
 class Record:
     """What is known of one request, and in the end told of it.
 
     The fields are JSON values by name: ``route``, ``model``, ``status``, ``pieces``, ``bytes``, ``duration_ms``,
-    ``time_to_first_token_ms``, the token counts, ``stop_reason`` or ``error``. Each is there once it is known.
+    ``time_to_first_token_ms``, the times between pieces, the token counts, ``stop_reason`` or ``error``. Each is there
+    once it is known.
 
     Attributes:
-        ended: whether the stream's end has been passed on, and the next event asked for.
+        usage: what Bedrock has counted so far, under its own names.
+        end: the event that ended the stream, once it has been passed on.
+        ended: whether the next event has been asked for after that.
     """
 
     def __init__(self, *, log_content: bool) -> None:
+        self.usage: dict[str, Any] = {}
+        self.end: Done | Failure | None = None
         self.ended = False
         self._log_content = log_content
         self._began = time.perf_counter()
         self._fields: dict[str, Any] = {}
         self._request: Any = None
         self._answer: list[str] = []
+        self._pieces = 0
+        self._latest_piece_at = 0.0
+        self._first_token_at: float | None = None
+        self._times = array("d")
+        self._longest = 0.0
+        self._stalls = 0
 
     @contextmanager
     def calling(self, call: ModelCall) -> Iterator[None]:
@@ -77,24 +128,50 @@ class Record:
             try:
                 yield
             except BaseException as error:
-                self.failed(*_reason(error))
+                if "error" not in self._fields:  # or else it is known better
+                    self.failed(*_reason(error))
                 raise
             finally:
+                self._sum_up()
                 for name, value in self._fields.items():
                     subsegment.put_annotation(key=name, value=value)
                 if "error" in self._fields:
                     subsegment.add_fault_flag()  # type: ignore[attr-defined]  # X-Ray's, and its stand-in's
                 segment.close()  # now: an exception passing through would leave its words in the trace
 
+    def note(self, **fields: Any) -> None:
+        """Note what is known from elsewhere; where a value is false, that there is nothing to note (any more)."""
+        for name, value in fields.items():
+            if value:
+                self._fields[name] = value
+            else:
+                self._fields.pop(name, None)
+
+    def count(self, name: str) -> None:
+        """Note that something has happened once more."""
+        self._fields[name] = self._fields.get(name, 0) + 1
+
     def observe(self, events: Iterable[Event]) -> Iterator[Event]:
         """Pass the events on, and note what they say."""
+        clock = time.perf_counter
         for event in events:
-            if isinstance(event, Done | Failure):
-                self._note_end(event)
-            elif not isinstance(event, Start | BlockEnd):
-                self._note_piece(event)
+            kind = type(event)
+            if kind in _ENDS:
+                self._note_end(event)  # type: ignore[arg-type]  # it is one
+            elif kind is Start:
+                self._note_start(event)  # type: ignore[arg-type]  # it is one
+            elif kind is not BlockEnd:
+                now = clock()
+                if self._pieces:
+                    self._note_time_between(now - self._latest_piece_at)
+                self._latest_piece_at = now
+                self._pieces += 1
+                if self._first_token_at is None and _has_token(event):
+                    self._first_token_at = now
+                if self._log_content:
+                    self._note_content(event)
             yield event
-            self.ended = isinstance(event, Done | Failure)
+            self.ended = kind in _ENDS
 
     def failed(self, code: str, cause: BaseException | None = None) -> None:
         """Note why the request failed; ``cause`` is told by its type alone, for its words may be private."""
@@ -105,7 +182,8 @@ class Record:
     def tell(self, status: int, bytes_written: int) -> None:
         """Write the log record and add the metrics. Call it once, when all is over."""
         fields = self._fields
-        fields |= {"status": status, "bytes": bytes_written, "duration_ms": self._elapsed()}
+        fields |= {"status": status, "bytes": bytes_written}
+        fields["duration_ms"] = _milliseconds(time.perf_counter() - self._began)
         if "model" in fields:
             metrics.add_dimension("model", fields["model"])
         metrics.add_metric("Requests", MetricUnit.Count, 1)
@@ -127,27 +205,63 @@ class Record:
             return {}
         return {"request": _readable(self._request), "answer": "".join(self._answer)}
 
-    def _note_piece(self, piece: Event) -> None:
-        self._fields["pieces"] += 1
-        if self._fields["pieces"] == 1:
-            self._fields["time_to_first_token_ms"] = self._elapsed()
-        if self._log_content:
-            if isinstance(piece, Text):
-                self._answer.append(piece.text)
-            elif isinstance(piece, Chunk):
-                self._answer.append(piece.document.decode(errors="replace"))
+    def _note_start(self, start: Start) -> None:
+        self._fields["model"] = start.model
+        self.note(fallback_from=start.fallback_from)
+
+    def _note_time_between(self, seconds: float) -> None:
+        if len(self._times) < _TIMES_KEPT:
+            self._times.append(seconds)
+        self._longest = max(self._longest, seconds)
+        if seconds >= _STALL:
+            self._stalls += 1
+
+    def _note_content(self, piece: Event) -> None:
+        if isinstance(piece, Text):
+            self._answer.append(piece.text)
+        elif isinstance(piece, Chunk):
+            self._answer.append(piece.document.decode(errors="replace"))
 
     def _note_end(self, end: Done | Failure) -> None:
-        counts = {_TOKENS[k]: v for k, v in end.usage.items() if k in _TOKENS}
-        self._fields |= {name: v for name, v in counts.items() if isinstance(v, int | float)}
+        self.end = end
         if isinstance(end, Failure):
             self.failed(end.error.code, end.error.__cause__)
         elif end.stop_reason is not None:
             self._fields["stop_reason"] = end.stop_reason
 
-    def _elapsed(self) -> float:
-        """Return the milliseconds since the request came."""
-        return round((time.perf_counter() - self._began) * 1000, 3)
+    def _sum_up(self) -> None:
+        """Take into the fields what was counted piece by piece, and what Bedrock has counted."""
+        fields = self._fields
+        fields["pieces"] = self._pieces
+        if self._first_token_at is not None:
+            fields["time_to_first_token_ms"] = _milliseconds(self._first_token_at - self._began)
+        if self._times:
+            times = sorted(self._times)
+            fields["time_between_pieces_p50_ms"] = _milliseconds(_percentile(times, 50))
+            fields["time_between_pieces_p95_ms"] = _milliseconds(_percentile(times, 95))
+            fields["time_between_pieces_max_ms"] = _milliseconds(self._longest)
+            fields["stalls"] = self._stalls
+        counted = ((_TOKENS[k], v) for k, v in self.usage.items() if k in _TOKENS)
+        counts = {n: v for n, v in counted if isinstance(v, int | float) and abs(v) < _LARGEST}
+        fields |= counts
+        if "error" in fields and counts and not isinstance(self.end, Done):
+            fields["usage_partial"] = True
+
+
+def _has_token(piece: Event) -> bool:
+    """Tell whether a piece brings some of the answer itself; of a model's own documents, those that open it do not."""
+    if isinstance(piece, Chunk):
+        return not any(opening in piece.document[:200] for opening in _OPENINGS)
+    return not isinstance(piece, ToolStart | ToolResultStart | ImageStart)
+
+
+def _percentile(times: Sequence[float], percent: int) -> float:
+    """Return a percentile of sorted values: the nearest rank."""
+    return times[-(-len(times) * percent // 100) - 1]
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 3)
 
 
 def _reason(error: BaseException) -> tuple[str, BaseException | None]:
@@ -155,8 +269,6 @@ def _reason(error: BaseException) -> tuple[str, BaseException | None]:
     match error:
         case RelayError():
             return error.code, error.__cause__
-        case GeneratorExit():  # whoever read the stream has stopped
-            return "caller_gone", None
         case _:
             return "internal", error
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 # awslambdaric's own HTTP is a native module for Linux, with curl inside. It is not used here, so not loaded either:
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from streaming_runtime.exchange import Answer
 
 _USER_AGENT = f"aws-lambda-python/{sys.version.split()[0]}-{__version__} streaming-runtime/1"
+# Seconds that a handler has left for its last words, once a reader who takes nothing has been given up.
+_LAST_WORDS = 1.0
 # Larger causes are left out, as awslambdaric does: servers refuse such headers.
 _XRAY_CAUSE_LIMIT = 1024 * 1024
 
@@ -56,6 +60,7 @@ class StreamingCalls:
         self._invocation_headers: dict[str, str] = {}
         self._request_id = ""
         self._body: StreamedBody | None = None
+        self._deadline = math.inf
 
     def open_response(self, *, over_http: bool) -> StreamedBody:
         """Open the streamed response to the invocation in hand.
@@ -66,7 +71,10 @@ class StreamingCalls:
         if self._body is not None and self._body.started:
             raise ResponseStarted("a response was started; expected one an invocation")
         self._body = self._api.open_response(
-            self._request_id, self._invocation_headers, over_http=over_http
+            self._request_id,
+            self._invocation_headers,
+            over_http=over_http,
+            deadline=self._deadline,
         )
         return self._body
 
@@ -78,6 +86,10 @@ class StreamingCalls:
             answer = self.handle_exception(error, self._get_next, use_backoff=True)  # type: ignore[attr-defined]
         headers = answer.headers
         self._body = None
+        deadline_ms = int(headers.get("Lambda-Runtime-Deadline-Ms", 0))
+        remaining = deadline_ms / 1000 - time.time()
+        # One that has passed is an emulator's way to say that there is none.
+        self._deadline = time.monotonic() + remaining - _LAST_WORDS if remaining > 0 else math.inf
         self._request_id = headers.get("Lambda-Runtime-Aws-Request-Id", "")
         invocation_id = headers.get("Lambda-Runtime-Invocation-Id")
         self._invocation_headers = (
@@ -87,7 +99,7 @@ class StreamingCalls:
             invoke_id=self._request_id,
             x_amzn_trace_id=headers.get("Lambda-Runtime-Trace-Id"),
             invoked_function_arn=headers.get("Lambda-Runtime-Invoked-Function-Arn", ""),
-            deadline_time_in_ms=int(headers.get("Lambda-Runtime-Deadline-Ms", 0)),
+            deadline_time_in_ms=deadline_ms,
             client_context=_utf8(headers.get("Lambda-Runtime-Client-Context")),
             cognito_identity=_utf8(headers.get("Lambda-Runtime-Cognito-Identity")),
             tenant_id=headers.get("Lambda-Runtime-Aws-Tenant-Id"),

@@ -9,9 +9,11 @@ are not. Its response serves to read the answer.
 
 from __future__ import annotations
 
+import math
 import re
 import select
 import socket
+import time
 from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 # Seconds: an answer that has begun, or was sent before the connection broke, comes now or never.
 PATIENCE = 5
+_LONGEST_WAIT = 3600  # seconds, after which to wait again: the system's own limit is not far above
 NO_ANSWER = (OSError, HTTPException)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -42,8 +45,12 @@ class Exchange:
     streamed response must close its own anyway (fact 31).
     """
 
-    def __init__(self, authority: str) -> None:
+    def __init__(self, authority: str, deadline: float = math.inf) -> None:
         """Connect to ``host:port``.
+
+        Args:
+            authority: where to.
+            deadline: until when to wait for a reader that takes nothing, in seconds of ``time.monotonic``.
 
         Raises:
             OSError: nobody listens there.
@@ -56,19 +63,23 @@ class Exchange:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pieces do not wait
         self._response = HTTPResponse(self._socket)
         self._failure: Exception | None = None
+        self._deadline = deadline
         self._ready = select.poll()
         self._ready.register(self._socket, select.POLLIN | select.POLLOUT)
 
     def send(self, *buffers: bytes) -> bool:
         """Send everything, as slowly as it is read; return whether anybody wants more.
 
-        A refusal that comes early ends it. A success does not: some emulators accept a response when it begins.
+        A refusal that comes early ends it, and so does the deadline. A success does not: some emulators accept a
+        response when it begins.
         """
         try:
             for buffer in buffers:
                 rest = memoryview(buffer)
                 while rest:
-                    ((_, readiness),) = self._ready.poll()
+                    readiness = self._wait()
+                    if not readiness:
+                        return False
                     if not readiness & select.POLLIN:
                         rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
                     elif self.status(PATIENCE) >= 300:
@@ -102,6 +113,16 @@ class Exchange:
             OSError, HTTPException: there is none, or only a part of one.
         """
         return Answer(self.status(), self._response.headers, self._response.read())
+
+    def _wait(self) -> int:
+        """Wait until something can be sent or read: return which (``POLLIN``, ``POLLOUT``), or 0 at the deadline."""
+        found = self._ready.poll(0)
+        while not found:
+            remaining = self._deadline - time.monotonic()
+            if remaining <= 0:
+                return 0
+            found = self._ready.poll(min(remaining, _LONGEST_WAIT) * 1000)
+        return found[0][1]
 
     def close(self) -> None:
         """Close the connection."""

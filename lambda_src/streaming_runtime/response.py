@@ -26,7 +26,13 @@ _TEXT_TYPES = re.compile(
 
 
 class Body(Protocol):
-    """Where the bytes of a response go."""
+    """Where the bytes of a response go.
+
+    Attributes:
+        streams: whether they go out at once, rather than at the end.
+    """
+
+    streams: bool
 
     def start(self, status: int, headers: Mapping[str, str], cookies: Sequence[str]) -> None:
         """Take what precedes the first byte. Called once, before ``send``."""
@@ -59,6 +65,11 @@ class Response:
         self._status = 200
         self._headers: dict[str, str] = {}
         self._cookies: list[str] = []
+
+    @property
+    def streams(self) -> bool:
+        """Whether what is written goes out at once: where it is collected, no silence can be broken."""
+        return self._body.streams
 
     @property
     def status(self) -> int:
@@ -153,6 +164,8 @@ class Response:
 
 class BufferedBody:
     """Keeps the pieces, for a runtime or a way in that cannot stream."""
+
+    streams = False
 
     def __init__(self) -> None:
         self._head: dict[str, Any] = {}

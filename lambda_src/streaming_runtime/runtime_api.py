@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from base64 import b64encode
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
@@ -65,12 +67,24 @@ class RuntimeApi:
             return exchange.answer()
 
     def open_response(
-        self, request_id: str, headers: Mapping[str, str], *, over_http: bool
+        self,
+        request_id: str,
+        headers: Mapping[str, str],
+        *,
+        over_http: bool,
+        deadline: float = math.inf,
     ) -> StreamedBody:
-        """Return the body of a streamed response; the connection is made when it starts."""
+        """Return the body of a streamed response; the connection is made when it starts.
+
+        Args:
+            request_id: of the invocation.
+            headers: of the request that carries the response.
+            over_http: whether status and headers go before the body.
+            deadline: until when a write waits for its reader, in seconds of ``time.monotonic``.
+        """
         path = f"{self._prefix}/runtime/invocation/{request_id}/response"
         fields = {**self._fields, **headers}
-        return StreamedBody(self._authority, path, fields, over_http=over_http)
+        return StreamedBody(self._authority, path, fields, over_http=over_http, deadline=deadline)
 
 
 class StreamedBody:
@@ -80,14 +94,23 @@ class StreamedBody:
         started: whether the request has been sent, so that only trailers can still tell of an error (fact 34).
     """
 
+    streams = True
+
     def __init__(
-        self, authority: str, path: str, fields: Mapping[str, str], *, over_http: bool
+        self,
+        authority: str,
+        path: str,
+        fields: Mapping[str, str],
+        *,
+        over_http: bool,
+        deadline: float = math.inf,
     ) -> None:
         self.started = False
         self._authority = authority
         self._path = path
         self._fields = fields
         self._over_http = over_http
+        self._deadline = deadline
         self._exchange: Exchange | None = None
         self._answer: int | None = None
         self._trailers = b""
@@ -113,7 +136,7 @@ class StreamedBody:
             "Trailer": f"{_ERROR_TYPE}, {_ERROR_BODY}",
         }
         try:
-            self._exchange = Exchange(self._authority)
+            self._exchange = Exchange(self._authority, self._deadline)
         except OSError as error:
             raise ResponseClosed(None) from error
         self.started = True
@@ -123,7 +146,7 @@ class StreamedBody:
         """Send one piece as one chunk. Blocks while the reader is slower.
 
         Raises:
-            ResponseClosed: Lambda has answered before the end, or the connection broke.
+            ResponseClosed: Lambda has answered before the end, the connection broke, or the deadline has come.
         """
         if len(data) <= _JOIN_LIMIT:
             self._send(chunk(data))
@@ -142,14 +165,18 @@ class StreamedBody:
         """Send the end; return the status of Lambda's answer, or ``None`` when the connection broke without one."""
         if self._exchange is not None:
             complete = self._exchange.send(b"0\r\n" + self._trailers + b"\r\n")
-            self._take_answer(self._exchange, None if complete else PATIENCE)
+            self._take_answer(self._exchange, None if complete else self._patience())
         return self._answer
+
+    def _patience(self) -> float:
+        """Return how many seconds to wait for an answer to what could not be sent."""
+        return min(PATIENCE, max(0.0, self._deadline - time.monotonic()))
 
     def _send(self, *buffers: bytes) -> None:
         if self._exchange is not None:
             if self._exchange.send(*buffers):
                 return
-            self._take_answer(self._exchange, PATIENCE)
+            self._take_answer(self._exchange, self._patience())
         refused = self._answer is not None and self._answer >= 300
         raise ResponseClosed(self._answer if refused else None)
 

@@ -19,8 +19,10 @@ from tests.frames import (
     MESSAGE_START,
     MESSAGE_STOP,
     METADATA,
+    USAGE,
     chunk,
     delta,
+    event,
     exception,
 )
 from tests.upstream import CHUNKED_HEAD, END, Upstream, http_chunk, refusal
@@ -39,7 +41,40 @@ SAID = f"arn:aws:bedrock:us-east-1:{ACCOUNT}:x says {PRIVATE}"
 HEALTHY = CHUNKED_HEAD + b"".join(
     map(http_chunk, (MESSAGE_START, delta(text=PRIVATE), MESSAGE_STOP, METADATA))
 )
+CACHED = event(
+    "metadata",
+    {
+        "usage": {**USAGE, "cacheReadInputTokens": 11, "cacheWriteInputTokens": 7},
+        "metrics": {"latencyMs": 900},
+    },
+)
+ANTHROPIC_START = chunk(
+    {"type": "message_start", "message": {"usage": {"input_tokens": 3, "output_tokens": 1}}}
+)
 CASES: dict[str, tuple[str, bytes, dict[str, Any]]] = {
+    "cached": (
+        "/stream",
+        CHUNKED_HEAD + b"".join(map(http_chunk, (MESSAGE_START, MESSAGE_STOP, CACHED))) + END,
+        {
+            "pieces": 0,
+            "stop_reason": "end_turn",
+            "input_tokens": 3,
+            "output_tokens": 5,
+            "cache_read_input_tokens": 11,
+            "cache_write_input_tokens": 7,
+        },
+    ),
+    "invoke, cut": (
+        INVOKE_PATH,
+        CHUNKED_HEAD + http_chunk(ANTHROPIC_START) + http_chunk(chunk({"a": PRIVATE})) + END,
+        {
+            "pieces": 2,
+            "error": "truncated",
+            "input_tokens": 3,
+            "output_tokens": 1,
+            "usage_partial": True,
+        },
+    ),
     "done": (
         "/stream",
         HEALTHY + END,
@@ -73,6 +108,12 @@ CASES: dict[str, tuple[str, bytes, dict[str, Any]]] = {
         CHUNKED_HEAD + http_chunk(MESSAGE_START) + http_chunk(delta(text=PRIVATE)) + END,
         {"pieces": 1, "error": "truncated"},
     ),
+}
+BETWEEN = {
+    "time_between_pieces_p50_ms": "TimeBetweenPiecesP50",
+    "time_between_pieces_p95_ms": "TimeBetweenPiecesP95",
+    "time_between_pieces_max_ms": "TimeBetweenPiecesMax",
+    "stalls": "Stalls",
 }
 ALWAYS = {
     "level",
@@ -211,6 +252,11 @@ def test_each_stream_has_one_record(upstream: Upstream, function: LocalFunction,
     }
     assert expected.items() <= record.items()
     measured = {"duration_ms"} | ({"time_to_first_token_ms"} if told["pieces"] else set())
+    if told["pieces"] > 1:
+        measured |= BETWEEN.keys()
+        assert record["stalls"] == 0
+        p50, p95, longest = (record[f"time_between_pieces_{n}_ms"] for n in ("p50", "p95", "max"))
+        assert 0 < p50 <= p95 <= longest < record["duration_ms"]
     optional = {"cause"} if "error" in told else set()
     assert record.keys() - ALWAYS - expected.keys() - measured <= optional
     assert 0 < record.get("time_to_first_token_ms", 0.001) <= record["duration_ms"]
@@ -242,6 +288,9 @@ def test_each_stream_has_its_metrics(
         "Bytes": "bytes",
         "InputTokens": "input_tokens",
         "OutputTokens": "output_tokens",
+        "CacheReadInputTokens": "cache_read_input_tokens",
+        "CacheWriteInputTokens": "cache_write_input_tokens",
+        **{metric: field for field, metric in BETWEEN.items()},
     }
     expected = {name: [float(record[field])] for name, field in known.items() if field in record}
     assert values == {"Requests": [1.0], "Failures": [float("error" in record)], **expected}
@@ -276,6 +325,44 @@ def test_each_stream_has_a_trace(
     assert "cause" not in segment, "an exception's words"
     assert PRIVATE not in json.dumps(daemon.segments)
     assert ACCOUNT not in json.dumps(daemon.segments)
+
+
+@pytest.mark.xdist_group("relay telemetry")
+@pytest.mark.parametrize("case", ["cached", "invoke", "invoke, cut"])
+def test_usage_is_the_same_everywhere(
+    upstream: Upstream, daemon: Daemon, function: LocalFunction, case: str
+) -> None:
+    """What Bedrock counted is one set of numbers: the caller's, the record's, the metrics' and the trace's."""
+    path, wire, told = CASES[case]
+
+    def answer(connection: socket.socket) -> bool:
+        connection.sendall(wire)
+        return True
+
+    upstream.answer = answer
+    since = len(function.log)
+    answered = ask(function.url, path, {"prompt": PRIVATE}, accept="application/x-ndjson")
+    record, (metrics,) = _lines(function, since, "stream")
+    operation = "ConverseStream" if path == "/stream" else "InvokeModelWithResponseStream"
+    segment = daemon.wait_for(f"## {operation}", record["xray_trace_id"])
+    end = answered.objects[-1]
+    counted = {name: value for name, value in end["usage"].items() if name != "totalTokens"}
+    by_record = {_camel_case(n): v for n, v in told.items() if n.endswith("_tokens")}
+    assert counted == by_record
+    for name, value in counted.items():
+        assert metrics[name[:1].upper() + name[1:]] == [float(value)]
+        assert segment["annotations"][_snake_case(name)] == value
+        assert record[_snake_case(name)] == value
+    assert end.get("usage_partial", False) is ("error" in told)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?=[A-Z])", "_", name).lower()
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.title() for other in others)
 
 
 @pytest.mark.xdist_group("relay telemetry")

@@ -144,7 +144,7 @@ def test_a_try_that_succeeds_is_all_the_caller_sees(
         return True
 
     upstream.answer = answer
-    assert ask(function.url).types == ["start", "text", "done"]
+    assert ask(function.url).types == ["start", "text", "block_end", "done"]
 
 
 @pytest.mark.xdist_group("relay upstream")
@@ -268,7 +268,7 @@ def test_a_connection_that_was_closed_meanwhile_is_not_tried(
 
     upstream.answer = answer
     for _ in range(3):
-        assert ask(function.url).types == ["start", "text", "done"]
+        assert ask(function.url).types == ["start", "text", "block_end", "done"]
         upstream.wait_for_open_connections(0)
 
 

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 import local  # noqa: F401  # it finds lambda_src
 from relay import formats
 from relay.errors import transport_error
+from relay.events import Start
 from relay.eventstream import FrameCut, read_frames
-from relay.lanes import converse_events, invoke_events
+from relay.grammar import well_formed
+from relay.lanes import LANES
 from tests.frames import chunk, event, exception
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from relay.events import Event
     from relay.eventstream import Frame
 
 FOLDER = Path(__file__).parent
@@ -39,11 +42,11 @@ def transcribe(conversation: Path) -> dict[str, bytes]:
     """Return the transcripts of a conversation by file name."""
     wire = b"".join(map(_frame, _lines(conversation)))
     invoke = any("chunk" in line for line in _lines(conversation))
-    lane, table = (invoke_events, formats.INVOKE) if invoke else (converse_events, formats.CONVERSE)
+    operation = "InvokeModelWithResponseStream" if invoke else "ConverseStream"
+    table = formats.INVOKE if invoke else formats.CONVERSE
     transcripts = {}
     for media_type, chosen in table.items():
-        events = lane(_frames(wire), model=_MODEL, request_id=_REQUEST_ID)
-        written = b"".join(chosen.encode(events))
+        written = b"".join(chosen.encode(_events(wire, operation)))
         suffix = _SUFFIXES[media_type]
         readable = _annotated(written) if suffix == "eventstream" else written
         transcripts[f"answer.{suffix}"] = readable
@@ -88,6 +91,13 @@ def _json(body: Any) -> bytes:
     if isinstance(body, str):
         return body.encode()
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _events(wire: bytes, operation: str) -> Iterator[Event]:
+    """Yield the events as the handler does, to a caller who stays and has room for them."""
+    usage: dict[str, Any] = {}
+    events = LANES[operation](_frames(wire), Start(_MODEL, _REQUEST_ID), usage)
+    return well_formed(events, usage, has_room=lambda: True, passing=BrokenPipeError)
 
 
 def _frames(wire: bytes) -> Iterator[Frame]:

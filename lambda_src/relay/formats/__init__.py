@@ -16,14 +16,30 @@ Encode: TypeAlias = Callable[[Iterable[Event]], Iterator[bytes]]
 
 
 class Format(NamedTuple):
-    """A wire format: the response headers that announce it, and the function that makes its bytes."""
+    """A wire format.
+
+    Attributes:
+        headers: the response headers that announce it.
+        encode: the function that makes its bytes.
+        heartbeat: the bytes that break a silence between two pieces and mean nothing (fact 63); none where every byte
+            means something.
+    """
 
     headers: Mapping[str, str]
     encode: Encode
+    heartbeat: bytes = b""
 
 
-SSE = Format({"content-type": "text/event-stream; charset=utf-8"}, json_objects.server_sent_events)
-NDJSON = Format({"content-type": "application/x-ndjson; charset=utf-8"}, json_objects.ndjson)
+SSE = Format(
+    {"content-type": "text/event-stream; charset=utf-8"},
+    json_objects.server_sent_events,
+    b": ping\n\n",
+)
+NDJSON = Format(
+    {"content-type": "application/x-ndjson; charset=utf-8"},
+    json_objects.ndjson,
+    b'{"type":"ping"}\n',
+)
 TEXT = Format({"content-type": "text/plain; charset=utf-8"}, text.plain)
 EVENT_STREAM = Format(
     {
@@ -31,6 +47,7 @@ EVENT_STREAM = Format(
         "x-amzn-bedrock-content-type": "application/json",
     },
     eventstream.forward,
+    eventstream.HEARTBEAT,
 )
 
 # By media type, for each kind of call; the first one is for callers without a preference.

@@ -90,26 +90,23 @@ def _describe(event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912
             return {"type": "image", "index": index, "image": image}
         case e.Citation(index, citation):
             return {"type": "citation", "index": index, "citation": citation}
-        case e.BlockEnd(index):
-            return {"type": "block_end", "index": index}
+        case e.BlockEnd(index, complete):
+            cut = {} if complete else {"complete": False}
+            return {"type": "block_end", "index": index, **cut}
         case e.Chunk(document):
             return {"type": "chunk", "chunk": _readable(document)}
         case e.Unknown(name, payload):
             return {"type": "unknown", "name": name, "payload": _readable(payload)}
-        case e.Start(model, request_id):
-            return {"type": "start", "model": model, "request_id": request_id}
+        case e.Start(model, request_id, asked):
+            instead = {} if asked is None else {"fallback_from": asked}
+            return {"type": "start", "model": model, "request_id": request_id, **instead}
         case e.Done(stop_reason, usage, details):
             reason = {} if stop_reason is None else {"stop_reason": stop_reason}
             told = {"type": "done", **reason, "usage": usage}
             return {**told, **details, **told}  # no detail of tomorrow may pass for another type
         case e.Failure(error, usage):
-            return {
-                "type": "error",
-                "code": error.code,
-                "message": error.message,
-                "retryable": error.retryable,
-                **({"usage": usage} if usage else {}),
-            }
+            counted = {"usage": usage, "usage_partial": True} if usage else {}
+            return {"type": "error", **error.told(), **counted}
 
 
 def _readable(payload: bytes) -> Any:

@@ -26,7 +26,8 @@ def plain(events: Iterable[Event]) -> Iterator[bytes]:
             half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
             yield _utf8(text[: len(text) - len(half)])
         elif isinstance(event, Failure):
-            yield _utf8(f"{half}\n[{event.error.code}: {event.error.message}]\n")
+            message = " ".join(event.error.message.split())  # Bedrock's own words may have lines
+            yield _utf8(f"{half}\n[{event.error.code}: {message}]\n")
             half = ""
     if half:
         yield _utf8(half)

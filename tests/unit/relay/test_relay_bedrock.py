@@ -2,102 +2,32 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore import exceptions as boto
+from botocore.awsrequest import AWSResponse
 from botocore.parsers import ResponseParserError
 from urllib3 import exceptions as urllib3
 
-from relay import formats
-from relay.bedrock import Bedrock
 from relay.errors import RelayError
-from relay.request import ModelCall
-from relay.settings import Settings
 from tests.frames import LAST_CHUNK, MESSAGE_START, chunk
+from tests.unit.relay.fake_boto import (
+    CALLS,
+    SECRET,
+    EventStream,
+    Noting,
+    Raw,
+    a_call,
+    answers,
+    read,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from relay.eventstream import Frame
-
-SECRET = "https://bedrock.internal arn:aws:iam::123456789012:role/secret"
-SETTINGS = Settings.from_environment(
-    {
-        "RIVULET_MODEL_IDS": "m",
-        "RIVULET_MAX_ATTEMPTS": "2",
-        "RIVULET_CONNECT_TIMEOUT": "1.5",
-        "RIVULET_READ_TIMEOUT": "60",
-    }
-)
-CALLS = {
-    "ConverseStream": ("converse_stream", "stream"),
-    "InvokeModelWithResponseStream": ("invoke_model_with_response_stream", "body"),
-}
-
-
-def _call(operation: str = "ConverseStream") -> ModelCall:
-    return ModelCall(
-        route="/stream",
-        operation=operation,
-        model="m",
-        parameters={"modelId": "m"},
-        format=formats.SSE,
-    )
-
-
-class Raw:
-    """A response of urllib3's: pieces, then an end or an exception."""
-
-    def __init__(self, *pieces: bytes | Exception) -> None:
-        self._pieces = iter(pieces)
-
-    def read1(self, _size: int) -> bytes:
-        piece = next(self._pieces, b"")
-        if isinstance(piece, Exception):
-            raise piece
-        return piece
-
-
-class EventStream:
-    """boto3's event stream, as far as it is used."""
-
-    def __init__(self, raw: Raw, *, fails: bool = False) -> None:
-        self._raw_stream = raw
-        self._fails = fails
-        self.closed = 0
-
-    def close(self) -> None:
-        self.closed += 1
-        if self._fails:
-            raise OSError(SECRET)
-
-
-@pytest.fixture
-def bedrock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bedrock]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "x")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    bedrock = Bedrock(SETTINGS)
-    yield bedrock
-    bedrock._client.close()
-
-
-def _answers(bedrock: Bedrock, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
-    def method(**parameters: Any) -> Any:
-        assert parameters == {"modelId": "m"}
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    methods = {name: method for name, _ in CALLS.values()}
-    monkeypatch.setattr(bedrock, "_client", SimpleNamespace(**methods, close=lambda: None))
-
-
-def _read(bedrock: Bedrock, operation: str = "ConverseStream") -> list[Frame]:
-    with bedrock.stream(_call(operation)) as frames:
-        return list(frames)
+    from relay.bedrock import Bedrock
 
 
 def test_the_client_is_as_the_settings_say(bedrock: Bedrock) -> None:
@@ -119,8 +49,8 @@ def test_frames_are_given_and_the_stream_closed(
 ) -> None:
     """Each operation's own method is called, its frames are read, and its connection is closed once."""
     stream = EventStream(Raw(MESSAGE_START[:9], MESSAGE_START[9:] + LAST_CHUNK))
-    _answers(bedrock, monkeypatch, {CALLS[operation][1]: stream})
-    assert [frame.data for frame in _read(bedrock, operation)] == [MESSAGE_START, LAST_CHUNK]
+    answers(bedrock, monkeypatch, {CALLS[operation][1]: stream})
+    assert [frame.data for frame in read(bedrock, operation)] == [MESSAGE_START, LAST_CHUNK]
     assert stream.closed == 1
 
 
@@ -130,11 +60,11 @@ def test_the_stream_is_closed_whatever_its_reader_does(
 ) -> None:
     """A reader that fails finds its own exception, and the connection closed, even if closing fails as well."""
     stream = EventStream(Raw(chunk({}), chunk({})), fails=fails)
-    _answers(bedrock, monkeypatch, {"stream": stream})
+    answers(bedrock, monkeypatch, {"stream": stream})
 
     def read() -> None:
-        with bedrock.stream(_call()) as frames:
-            next(frames)
+        with bedrock.stream(a_call(), Noting()) as answer:
+            next(answer.frames)
             raise KeyError("the reader")
 
     with pytest.raises(KeyError, match="the reader"):
@@ -183,9 +113,9 @@ def test_what_a_call_raises_is_told_in_our_words(
     bedrock: Bedrock, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, code: str
 ) -> None:
     """Every way in which a call can fail has a status and a code, and none of the exception's own words."""
-    _answers(bedrock, monkeypatch, error)
+    answers(bedrock, monkeypatch, error)
     with pytest.raises(RelayError) as caught:
-        _read(bedrock)
+        read(bedrock)
     assert (caught.value.status, caught.value.code) == (status, code)
     assert SECRET not in str(caught.value) + caught.value.message
 
@@ -207,12 +137,107 @@ def test_what_breaks_a_stream_is_told_in_our_words(
 ) -> None:
     """The frames that came, then one error of ours with its cause, and the connection closed (facts 15 and 16)."""
     stream = EventStream(Raw(MESSAGE_START, end))
-    _answers(bedrock, monkeypatch, {"stream": stream})
-    with bedrock.stream(_call()) as frames:
-        assert next(frames).data == MESSAGE_START
+    answers(bedrock, monkeypatch, {"stream": stream})
+    with bedrock.stream(a_call(), Noting()) as answer:
+        assert next(answer.frames).data == MESSAGE_START
         with pytest.raises(RelayError) as caught:
-            next(frames)
+            next(answer.frames)
     assert caught.value.code == code
     assert caught.value.__cause__ is not None
     assert SECRET not in caught.value.message
     assert stream.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ({"RequestId": "b1", "RetryAttempts": 2}, ("b1", 2)),
+        ({}, ("", 0)),
+    ],
+)
+def test_an_answer_says_what_it_took(
+    bedrock: Bedrock, monkeypatch: pytest.MonkeyPatch, metadata: Any, told: tuple[str, int]
+) -> None:
+    """Bedrock's own id for the request, and how often boto3 tried again, where boto3 says so."""
+    answer = {"stream": EventStream(Raw()), "ResponseMetadata": metadata}
+    answers(bedrock, monkeypatch, answer)
+    with bedrock.stream(a_call(), Noting()) as answered:
+        assert (answered.request_id, answered.retries) == told
+
+
+class Body:
+    """The body of a refusal, as botocore reads it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def stream(self) -> Iterator[bytes]:
+        yield self._data
+
+
+@pytest.mark.parametrize(
+    ("refused", "body", "headers", "told"),
+    [
+        ((429, "ThrottlingException"), {}, {}, ("throttling", 429, "5", None)),
+        ((429, "ThrottlingException"), {}, {"Retry-After": "9"}, ("throttling", 429, "9", None)),
+        ((400, "ValidationException"), {}, {"retry-after": "9"}, ("validation", 400, None, None)),
+        (
+            (424, "ModelErrorException"),
+            {"originalStatusCode": 529, "resourceName": "x"},
+            {},
+            ("model_error", 424, None, 529),
+        ),
+        ((418, "QuiteNewException"), {}, {}, ("quite_new", 418, None, None)),
+    ],
+    ids=str,
+)
+def test_bedrocks_refusals_say_what_they_say(
+    bedrock: Bedrock, refused: tuple[int, str], body: Any, headers: Any, told: tuple[Any, ...]
+) -> None:
+    """Of Bedrock's own response boto3 reads the code, the status, when to try again, and the model's own status."""
+    status, code = refused
+    bedrock._client = bedrock._new_client()  # one of its own, to be changed
+    events = bedrock._client.meta.events
+    events.unregister("needs-retry.bedrock-runtime", unique_id="retry-config-bedrock-runtime")
+
+    def answer(**_: Any) -> AWSResponse:
+        data = json.dumps({"message": SECRET, **body}).encode()
+        return AWSResponse("http://x", status, {"x-amzn-errortype": code, **headers}, Body(data))
+
+    events.register("before-send.bedrock-runtime", answer)
+    with pytest.raises(RelayError) as caught, bedrock.stream(a_call(), Noting()):
+        pytest.fail("there is no answer")
+    error = caught.value
+    assert (
+        error.code,
+        error.status,
+        error.headers.get("retry-after"),
+        error.original_status,
+    ) == told
+    assert error.headers["x-amzn-errortype"] == code
+
+
+@pytest.mark.parametrize(
+    ("error", "tried_again"),
+    [
+        (boto.ReadTimeoutError(endpoint_url="x"), False),
+        (boto.ConnectTimeoutError(endpoint_url="x"), True),
+        (boto.EndpointConnectionError(endpoint_url="x"), True),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_silence_is_not_tried_again(
+    bedrock: Bedrock, error: Exception, *, tried_again: bool
+) -> None:
+    """A call that Bedrock has accepted may still be at work, and cost; of the rest boto3 knows more."""
+    client = bedrock._client
+    _, answer = client.meta.events.emit_until_response(
+        "needs-retry.bedrock-runtime.ConverseStream",
+        response=None,
+        endpoint=None,
+        operation=client.meta.service_model.operation_model("ConverseStream"),
+        attempts=1,
+        caught_exception=error,
+        request_dict={"context": {}},
+    )
+    assert (answer is not False) == tried_again

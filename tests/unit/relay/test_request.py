@@ -268,6 +268,7 @@ def test_nothing_to_offer_is_a_406() -> None:
         ("application/json", True),
         ("Application/JSON; charset=utf-8", True),
         ("application/vnd.api+json", True),
+        ("application/octet-stream", True),  # of an AWS SDK that was not told
         ("", True),
         ("text/plain", False),
         ("application/x-www-form-urlencoded", False),
@@ -386,6 +387,15 @@ def test_an_event_that_is_no_request_is_refused(event: Any) -> None:
     """Whatever else Lambda may be invoked with is told what was expected."""
     assert not is_http(event)
     with pytest.raises(RequestError):
+        _read(event)
+
+
+def test_a_direct_invocation_that_is_nested_too_deeply_is_refused() -> None:
+    """Lambda parses it before we do, so its depth is looked at here."""
+    event: Any = {}
+    for _ in range(200):
+        event = {"prompt": [event]}
+    with pytest.raises(RequestError, match="expected JSON, got something that is nested too"):
         _read(event)
 
 

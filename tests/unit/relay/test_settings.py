@@ -12,10 +12,18 @@ def test_everything_but_the_models_has_a_default() -> None:
     settings = Settings.from_environment(MODELS)
     assert settings == Settings(
         model_ids=("a.model",),
+        fallback_model_ids=(),
         max_request_bytes=6 * 1024 * 1024,
+        max_messages=1000,
+        max_tokens=None,
+        max_response_bytes=160_000_000,
+        max_concurrency=1,
         max_attempts=3,
         connect_timeout=5.0,
         read_timeout=180.0,
+        commit_after=15.0,
+        heartbeat_interval=10.0,
+        deadline_margin=3.0,
         log_content=False,
     )
 
@@ -24,19 +32,36 @@ def test_each_setting_is_read_from_its_variable() -> None:
     """Every setting has a variable of its name, and what is not Rivulet's is not read."""
     environment = {
         "RIVULET_MODEL_IDS": " a.model, arn:aws:bedrock:x:1:inference-profile/b ,,",
+        "RIVULET_FALLBACK_MODEL_IDS": "c.model , a.model",
         "RIVULET_MAX_REQUEST_BYTES": "1000",
+        "RIVULET_MAX_MESSAGES": "20",
+        "RIVULET_MAX_TOKENS": "4096",
+        "RIVULET_MAX_RESPONSE_BYTES": "2000",
+        "RIVULET_MAX_CONCURRENCY": "4",
         "RIVULET_MAX_ATTEMPTS": " 1 ",
         "RIVULET_CONNECT_TIMEOUT": "0.5",
         "RIVULET_READ_TIMEOUT": "60",
+        "RIVULET_COMMIT_AFTER": "2.5",
+        "RIVULET_HEARTBEAT_INTERVAL": "1e1",
+        "RIVULET_DEADLINE_MARGIN": "0.25",
         "RIVULET_LOG_CONTENT": "True",
         "READ_TIMEOUT": "1",
     }
+    assert environment.keys() >= {f"RIVULET_{name.upper()}" for name in Settings.__slots__}
     assert Settings.from_environment(environment) == Settings(
         model_ids=("a.model", "arn:aws:bedrock:x:1:inference-profile/b"),
+        fallback_model_ids=("c.model", "a.model"),
         max_request_bytes=1000,
+        max_messages=20,
+        max_tokens=4096,
+        max_response_bytes=2000,
+        max_concurrency=4,
         max_attempts=1,
         connect_timeout=0.5,
         read_timeout=60.0,
+        commit_after=2.5,
+        heartbeat_interval=10.0,
+        deadline_margin=0.25,
         log_content=True,
     )
 
@@ -47,24 +72,59 @@ def test_blank_is_not_set() -> None:
     assert Settings.from_environment({**blank, **MODELS}) == Settings.from_environment(MODELS)
 
 
+WHOLE_NUMBERS = [
+    "MAX_REQUEST_BYTES",
+    "MAX_MESSAGES",
+    "MAX_TOKENS",
+    "MAX_RESPONSE_BYTES",
+    "MAX_CONCURRENCY",
+    "MAX_ATTEMPTS",
+]
+NUMBERS = [
+    "CONNECT_TIMEOUT",
+    "READ_TIMEOUT",
+    "COMMIT_AFTER",
+    "HEARTBEAT_INTERVAL",
+    "DEADLINE_MARGIN",
+]
+
+
+def _named(variable: str, value: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        Settings.from_environment({**MODELS, f"RIVULET_{variable}": value})
+    assert str(caught.value) == f"RIVULET_{variable}: expected {message}"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "5s", "inf", "1" * 5000])
+@pytest.mark.parametrize("variable", WHOLE_NUMBERS)
+def test_what_is_no_whole_number_is_named(variable: str, value: str) -> None:
+    """Where things are counted, the function fails at its start, with the variable and what came."""
+    _named(variable, value, f"a whole number above 0, got '{value}'")
+
+
+@pytest.mark.parametrize("value", ["0", "-0.0", "-1", "inf", "nan", "60s", "1,5"])
+@pytest.mark.parametrize("variable", NUMBERS)
+def test_what_is_no_number_is_named(variable: str, value: str) -> None:
+    """So it does where seconds are."""
+    _named(variable, value, f"a number above 0, got '{value}'")
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
         ("MODEL_IDS", "", "at least one model id, got none"),
         ("MODEL_IDS", " , ", "at least one model id, got none"),
-        ("MAX_REQUEST_BYTES", "0", "a whole number above 0, got '0'"),
-        ("MAX_REQUEST_BYTES", "1.5", "a whole number above 0, got '1.5'"),
-        ("MAX_ATTEMPTS", "-1", "a whole number above 0, got '-1'"),
-        ("MAX_ATTEMPTS", "many", "a whole number above 0, got 'many'"),
-        ("CONNECT_TIMEOUT", "0", "a number above 0, got '0'"),
-        ("READ_TIMEOUT", "inf", "a number above 0, got 'inf'"),
-        ("READ_TIMEOUT", "nan", "a number above 0, got 'nan'"),
-        ("READ_TIMEOUT", "60s", "a number above 0, got '60s'"),
         ("LOG_CONTENT", "yes", "true or false, got 'yes'"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(variable: str, value: str, message: str) -> None:
-    """The function fails at its start, with the variable, what was expected and what came."""
-    with pytest.raises(ValueError, match=message) as caught:
-        Settings.from_environment({**MODELS, f"RIVULET_{variable}": value})
-    assert str(caught.value).startswith(f"RIVULET_{variable}: expected ")
+    """And where there is no model, or no yes or no."""
+    _named(variable, value, message)
+
+
+def test_every_number_is_in_one_of_the_tables() -> None:
+    """A new setting that is a number is held against what is none here, too."""
+    numbers = {
+        n for n, kind in Settings.__annotations__.items() if kind.startswith(("int", "float"))
+    }
+    assert {name.lower() for name in (*WHOLE_NUMBERS, *NUMBERS)} == numbers

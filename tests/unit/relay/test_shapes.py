@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
@@ -253,6 +254,24 @@ def test_documents_go_through_as_they_are(document: Any) -> None:
     fields = _converted(additionalModelRequestFields=document)
     assert fields["additionalModelRequestFields"] == document
     assert _judge(fields) == []
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        ({"min": 2}, "at least 2"),
+        ({"max": 0}, "at most 0"),
+        ({"min": 2, "max": 3}, "from 2 to 3"),
+    ],
+)
+def test_the_bounds_that_there_are_are_told(bounds: dict[str, int], expected: str) -> None:
+    """A shape may have a lower bound, an upper one, or both."""
+    shape: Any = SimpleNamespace(name="X", type_name="string", metadata=bounds)
+    with pytest.raises(RequestError) as caught:
+        convert("a", shape, "x")
+    assert caught.value.message == (
+        f"x: expected text of {expected} characters, got text of 1 characters"
+    )
 
 
 def test_values_are_not_repeated() -> None:

@@ -5,10 +5,31 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from relay import formats, telemetry
-from relay.errors import transport_error
-from relay.events import BlockEnd, Chunk, Done, Event, Failure, Reasoning, Start, Text, Unknown
+from relay.errors import limit_error, transport_error
+from relay.events import (
+    BlockEnd,
+    Chunk,
+    Citation,
+    Done,
+    Event,
+    Failure,
+    Image,
+    ImageStart,
+    Reasoning,
+    ReasoningSignature,
+    RedactedReasoning,
+    Start,
+    Text,
+    ToolInput,
+    ToolResult,
+    ToolResultStart,
+    ToolStart,
+    Unknown,
+)
 from relay.request import ModelCall
 from relay.telemetry import Record
 
@@ -22,6 +43,8 @@ CALL = ModelCall(
     parameters={"modelId": "a.model", "body": b"\xc3\xbc\xff", "system": [{"text": "brief"}]},
     format=formats.SSE,
 )
+START = Start("a.model", "r")
+DONE = Done("end_turn", {})
 USAGE = {
     "inputTokens": 3,
     "outputTokens": 5,
@@ -42,8 +65,11 @@ class Seen:
         self.annotations: dict[str, Any] = {}
         self.fault = False
         self.passed_through: BaseException | None = None
+        self.log_takes_no_content = False
 
     def info(self, message: str, *, extra: dict[str, Any]) -> None:
+        if self.log_takes_no_content and "request" in extra:
+            raise RecursionError
         self.records.append((message, extra))
 
     def add_metric(self, name: str, _unit: object, value: float) -> None:
@@ -78,6 +104,23 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     return seen
 
 
+class Clock:
+    """The time, which passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 64.0
+
+    def perf_counter(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(telemetry, "time", clock)
+    return clock
+
+
 def _told(seen: Seen, record: Record) -> dict[str, Any]:
     record.tell(200, 99)
     ((message, fields),) = seen.records
@@ -85,41 +128,60 @@ def _told(seen: Seen, record: Record) -> dict[str, Any]:
     return fields
 
 
-def _observe(record: Record, *events: Event) -> None:
+def _observe(record: Record, *events: Event | float, clock: Clock | None = None) -> None:
+    """Let a record see a stream; a number is the seconds until its next event."""
+
+    def stream() -> Iterator[Event]:
+        for event in events:
+            if isinstance(event, float):
+                assert clock is not None
+                clock.seconds += event
+            else:
+                yield event
+
     with record.calling(CALL):
-        for _ in record.observe(events):
+        for _ in record.observe(stream()):
             pass
 
 
-def test_a_stream_is_counted(seen: Seen) -> None:
+def test_a_stream_is_counted(seen: Seen, clock: Clock) -> None:
     """Pieces, tokens, times and the end: the same numbers in the record, the metrics and the trace."""
     record = Record(log_content=False)
-    pieces = (Reasoning(0, "hm"), Text(1, "a"), Unknown("new", b"", b""))
-    end = Done("end_turn", USAGE)
-    _observe(record, Start("m", "r"), *pieces, BlockEnd(1), end)
-    fields = _told(seen, record)
-    first, whole = fields["time_to_first_token_ms"], fields["duration_ms"]
-    assert 0 <= first <= whole
+    record.usage.update(USAGE)
+    _observe(
+        record, 0.5, START, 0.25, Reasoning(0, "hm"), 0.125, BlockEnd(0), 0.125, Text(1, "a"),
+        2.0, Unknown("new", b"", b""), 0.5, Text(1, "b"), BlockEnd(1), 1.0, DONE, clock=clock,
+    )  # fmt: skip
+    clock.seconds += 0.0625
     known = {
         "route": "/stream",
         "model": "a.model",
-        "pieces": 3,
-        "time_to_first_token_ms": first,
+        "pieces": 4,
+        "time_to_first_token_ms": 750.0,
+        "time_between_pieces_p50_ms": 500.0,
+        "time_between_pieces_p95_ms": 2000.0,
+        "time_between_pieces_max_ms": 2000.0,
+        "stalls": 1,
         "input_tokens": 3,
         "output_tokens": 5,
         "cache_read_input_tokens": 1,
         "cache_write_input_tokens": 2,
         "stop_reason": "end_turn",
     }
-    assert fields == {**known, "status": 200, "bytes": 99, "duration_ms": whole}
+    fields = _told(seen, record)
+    assert fields == {**known, "status": 200, "bytes": 99, "duration_ms": 4562.5}
     assert (seen.annotations, seen.fault) == (known, False)
     assert seen.dimensions == {"model": "a.model"}
     assert seen.metrics == {
         "Requests": 1,
         "Failures": 0,
-        "Duration": whole,
-        "TimeToFirstToken": first,
-        "Pieces": 3,
+        "Duration": 4562.5,
+        "TimeToFirstToken": 750.0,
+        "TimeBetweenPiecesP50": 500.0,
+        "TimeBetweenPiecesP95": 2000.0,
+        "TimeBetweenPiecesMax": 2000.0,
+        "Stalls": 1,
+        "Pieces": 4,
         "Bytes": 99,
         "InputTokens": 3,
         "OutputTokens": 5,
@@ -128,26 +190,133 @@ def test_a_stream_is_counted(seen: Seen) -> None:
     }
 
 
-def test_a_failed_stream_says_why(seen: Seen) -> None:
-    """The code, the cause by its type alone, and the usage so far."""
+@pytest.mark.parametrize("pieces", [[], [Text(0, "a")]])
+def test_there_is_no_time_between_fewer_than_two_pieces(seen: Seen, pieces: list[Event]) -> None:
+    """What was not measured is not told."""
+    record = Record(log_content=False)
+    _observe(record, START, *pieces, DONE)
+    told = _told(seen, record).keys() | seen.metrics.keys() | seen.annotations.keys()
+    assert not {name for name in told if "etween" in name or name in {"stalls", "Stalls"}}
+    assert ("time_to_first_token_ms" in told) == ("TimeToFirstToken" in told) == bool(pieces)
+
+
+NO_TOKENS: list[Event] = [
+    Chunk(b'{"type":"message_start","message":{"id":"msg_1","content":[]}}', b""),
+    Chunk(b'{"type": "content_block_start", "index": 0, "content_block": {}}', b""),
+    Chunk(b'{"messageStart": {"role": "assistant"}}', b""),
+    Chunk(b'{"contentBlockStart": {"start": {"toolUse": {}}}}', b""),
+    ToolStart(0, {"name": "look"}),
+    ToolResultStart(0, {}),
+    ImageStart(0, "png"),
+]
+TOKENS: list[Event] = [
+    Text(0, "a"),
+    Reasoning(0, "a"),
+    ReasoningSignature(0, "c2ln"),
+    RedactedReasoning(0, "AAEC"),
+    ToolInput(0, "{"),
+    ToolResult(0, []),
+    Image(0, {}),
+    Citation(0, {}),
+    Unknown("new", b"{}", b""),
+    Chunk(b'{"type":"content_block_delta","delta":{"text":"a"}}', b""),
+    Chunk(rb'{"delta":{"text":"\"message_start\""}}', b""),
+    Chunk(b'{"delta":{"text":"%b"},"of":"message_start"}' % (b"a" * 200), b""),
+    Chunk(b"\xff", b""),
+]
+
+
+@pytest.mark.parametrize("token", TOKENS, ids=repr)
+def test_what_only_opens_is_no_token(seen: Seen, clock: Clock, token: Event) -> None:
+    """The time to the first token is that to the first piece of the answer itself, in either lane."""
+    record = Record(log_content=False)
+    waits = [event for opening in NO_TOKENS for event in (0.25, opening)]
+    _observe(record, START, *waits, 0.25, token, 1.0, token, DONE, clock=clock)
+    fields = _told(seen, record)
+    assert fields["time_to_first_token_ms"] == 250.0 * (len(NO_TOKENS) + 1)
+    assert fields["pieces"] == len(NO_TOKENS) + 2
+
+
+@given(
+    st.lists(st.floats(0, 1e6), min_size=1, max_size=200).map(sorted),
+    st.sampled_from([50, 95]),
+)
+def test_a_percentile_is_the_nearest_rank(times: list[float], percent: int) -> None:
+    """The least of the times that so many in a hundred do not exceed."""
+    found = telemetry._percentile(times, percent)
+    assert found in times
+    assert sum(t <= found for t in times) * 100 >= percent * len(times)
+    assert sum(t < found for t in times) * 100 < percent * len(times)
+
+
+def test_a_stream_without_end_does_not_fill_the_memory(
+    seen: Seen, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The percentiles are those of the first times; the longest one and the stalls are those of all."""
+    monkeypatch.setattr(telemetry, "_TIMES_KEPT", 3)
+    record = Record(log_content=False)
+    waits = [event for wait in (0.25, 0.5, 0.5, 4.0, 1.0) for event in (wait, Text(0, "a"))]
+    _observe(record, START, Text(0, "a"), *waits, DONE, clock=clock)
+    fields = _told(seen, record)
+    assert len(record._times) == 3
+    assert {
+        "pieces": 6,
+        "time_between_pieces_p50_ms": 500.0,
+        "time_between_pieces_p95_ms": 500.0,
+        "time_between_pieces_max_ms": 4000.0,
+        "stalls": 2,
+    }.items() <= fields.items()
+
+
+@pytest.mark.parametrize(("usage", "partial"), [({}, False), ({"outputTokens": 1}, True)])
+def test_a_failed_stream_says_why(seen: Seen, usage: dict[str, int], *, partial: bool) -> None:
+    """The code, the cause by its type alone, and the usage so far, marked as a part."""
     error = transport_error("connection_lost")
     error.__cause__ = ConnectionResetError("its private words")
     record = Record(log_content=False)
-    _observe(record, Start("m", "r"), Text(0, "a"), Failure(error, {"outputTokens": 1}))
+    record.usage.update(usage)
+    _observe(record, START, Text(0, "a"), Failure(error, record.usage))
     fields = _told(seen, record)
-    told = {"error": "connection_lost", "cause": "ConnectionResetError", "output_tokens": 1}
+    told: dict[str, Any] = {"error": "connection_lost", "cause": "ConnectionResetError"}
+    told |= {"output_tokens": 1, "usage_partial": True} if partial else {}
     assert told.items() <= fields.items()
     assert told.items() <= seen.annotations.items()
+    assert ("usage_partial" in fields) == partial
     assert seen.fault
     assert seen.metrics["Failures"] == 1
     assert "private" not in str(vars(seen))
+
+
+def test_the_model_that_answered_is_told(seen: Seen) -> None:
+    """Where another model stands in, it is the one that is counted, and the record says for which."""
+    record = Record(log_content=False)
+    _observe(record, Start("b.model", "r", fallback_from="a.model"), DONE)
+    told = {"model": "b.model", "fallback_from": "a.model"}.items()
+    assert told <= _told(seen, record).items()
+    assert told <= seen.annotations.items()
+    assert seen.dimensions == {"model": "b.model"}
+
+
+def test_what_others_know_is_noted(seen: Seen) -> None:
+    """The latest values from elsewhere, unless they say nothing, and how often a thing happened."""
+    record = Record(log_content=False)
+    with record.calling(CALL):
+        record.note(bedrock_request_id="a1", retries=1, fallback_from="a.model")
+        record.note(bedrock_request_id="b1", retries=2, fallback_from=None)
+        record.count("heartbeats")
+        record.count("heartbeats")
+    told = {"bedrock_request_id": "b1", "retries": 2, "heartbeats": 2}.items()
+    assert told <= seen.annotations.items()
+    fields = _told(seen, record)
+    assert told <= fields.items()
+    assert "fallback_from" not in fields
 
 
 @pytest.mark.parametrize(
     ("error", "code", "cause"),
     [
         (transport_error("connect_failed"), "connect_failed", None),
-        (GeneratorExit(), "caller_gone", None),
+        (limit_error("timeout"), "timeout", None),
         (KeyError("private"), "internal", "KeyError"),
     ],
 )
@@ -163,6 +332,17 @@ def test_an_exception_leaves_no_words_in_the_trace(
     assert seen.fault
     assert seen.passed_through is None
     assert _told(seen, record)["error"] == code
+
+
+def test_what_is_known_better_is_kept(seen: Seen) -> None:
+    """Whoever has noted why a call ends is not contradicted by the exception that then passes."""
+    record = Record(log_content=False)
+    with pytest.raises(OSError, match="gone"), record.calling(CALL):  # noqa: PT012  # noted, then raised
+        record.failed("caller_gone")
+        raise OSError("gone")
+    assert (seen.annotations["error"], seen.fault) == ("caller_gone", True)
+    assert "cause" not in seen.annotations
+    assert _told(seen, record)["error"] == "caller_gone"
 
 
 def test_pieces_are_counted_up_to_where_it_broke(seen: Seen) -> None:
@@ -182,25 +362,28 @@ def test_pieces_are_counted_up_to_where_it_broke(seen: Seen) -> None:
     assert _told(seen, record)["pieces"] == 2
 
 
-def test_the_end_counts_once_it_is_passed_on() -> None:
+@pytest.mark.parametrize("last", [Done("x", {}), Failure(transport_error("corrupt"))], ids=repr)
+def test_the_end_counts_once_it_is_passed_on(last: Done | Failure) -> None:
     """``ended`` is true only when whoever took the end has asked for more: then it has been written."""
     record = Record(log_content=False)
-    record._fields["pieces"] = 0
-    pieces: list[Event] = [Text(0, "a"), Done("x", {})]
+    pieces: list[Event] = [Text(0, "a"), last]
     events = record.observe(pieces)
-    assert (next(events), record.ended) == (Text(0, "a"), False)
-    assert (next(events), record.ended) == (Done("x", {}), False)
-    assert (next(events, None), record.ended) == (None, True)
+    assert (next(events), record.end, record.ended) == (Text(0, "a"), None, False)
+    assert (next(events), record.end, record.ended) == (last, last, False)
+    assert (next(events, None), record.end, record.ended) == (None, last, True)
 
 
-@pytest.mark.parametrize("count", [None, "5", [5], {}])
+@pytest.mark.parametrize(
+    "count", [None, "5", [5], {}, 2**360, -(10**400), float("inf"), float("nan")], ids=repr
+)
 def test_counts_that_are_none_are_left_out(seen: Seen, count: Any) -> None:
-    """What Bedrock counts in something else than numbers breaks no metric."""
+    """What Bedrock counts in something else than numbers that a metric can take is no part of a usage."""
     record = Record(log_content=False)
-    _observe(record, Done("x", {"inputTokens": count, "outputTokens": 5}))
+    record.usage.update({"inputTokens": count, "elseTokens": 7})
+    _observe(record, Failure(transport_error("truncated"), record.usage))
     fields = _told(seen, record)
-    assert "input_tokens" not in fields
-    assert seen.metrics["OutputTokens"] == 5
+    assert not {"input_tokens", "elseTokens", "usage_partial"} & fields.keys()
+    assert not {"InputTokens", "OutputTokens"} & seen.metrics.keys()
 
 
 def test_a_request_that_is_no_call_has_no_model(seen: Seen) -> None:
@@ -235,3 +418,13 @@ def test_what_was_said_is_logged_only_if_wanted(seen: Seen, *, log_content: bool
     else:
         assert not {"request", "answer"} & fields.keys()
     assert "Grü" not in str(seen.annotations) + str(seen.metrics)
+
+
+def test_what_cannot_be_logged_does_not_spoil_the_answer(seen: Seen) -> None:
+    """Content that is nested too deeply for the log is left out of it, and all the rest is told."""
+    seen.log_takes_no_content = True
+    record = Record(log_content=True)
+    _observe(record, START, Text(0, "a"), DONE)
+    fields = _told(seen, record)
+    assert fields["stop_reason"] == "end_turn"
+    assert not {"request", "answer"} & fields.keys()

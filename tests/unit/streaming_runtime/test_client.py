@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -90,6 +92,30 @@ def test_next_invocation_without_optional_headers(
     assert context.aws_request_id == "id-2"
     assert context.get_remaining_time_in_millis() == 0
     assert (context.tenant_id, context.client_context) == (None, None)
+
+
+@pytest.mark.parametrize("milliseconds", [None, "0", "600000"])
+def test_a_deadline_that_is_none(
+    milliseconds: str | None, scripted: ScriptedRuntimeApi, client: StreamingRuntimeClient
+) -> None:
+    """An emulator that names no deadline, or one of long ago, has none: its readers are waited for."""
+    scripted.invoke({}, Deadline_Ms=str(round(time.time() * 1000) + 60_000))
+    client.wait_next_invocation()
+    assert client.open_response(over_http=True)._deadline < math.inf
+    scripted.invoke({}, Deadline_Ms=milliseconds)
+    client.wait_next_invocation()
+    assert client.open_response(over_http=True)._deadline == math.inf
+
+
+def test_a_response_is_given_up_before_the_deadline(
+    scripted: ScriptedRuntimeApi, client: StreamingRuntimeClient
+) -> None:
+    """Lambda's clock is the wall's, ours is not; a second is left for what the handler has to say."""
+    before = time.monotonic()
+    scripted.invoke({}, Deadline_Ms=str(math.floor(time.time() * 1000) + 60_000))
+    client.wait_next_invocation()
+    deadline = client.open_response(over_http=True)._deadline
+    assert before + 58.9 <= deadline <= time.monotonic() + 59.0
 
 
 def test_a_client_context_that_is_not_utf8(

@@ -109,6 +109,24 @@ def test_invoke_mode(mode: str, *, streams: bool, monkeypatch: pytest.MonkeyPatc
     assert len(opener.bodies) == streams
 
 
+@pytest.mark.parametrize(
+    ("event", "streams"),
+    [({}, True), ({"requestContext": URL}, True), ({"requestContext": HTTP_API}, False)],
+)
+def test_the_handler_knows_whether_it_streams(event: Any, *, streams: bool) -> None:
+    """Its response says so, a request at a time; under a runtime that cannot stream it never does."""
+    told: list[bool] = []
+
+    @stream_response
+    def curious(_event: Any, _context: Any, *, response: Response) -> None:
+        told.append(response.streams)
+
+    with _streaming():
+        curious(event, None)
+    curious(event, None)
+    assert told == [streams, False]
+
+
 def test_an_empty_answer_is_started() -> None:
     """A handler that writes nothing still sends its status (fact 33)."""
 

@@ -1,6 +1,7 @@
 # ruff: noqa: TID251  # the other end of a socket is a socket
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import threading
@@ -39,8 +40,10 @@ def _address(listener: socket.socket) -> str:
 
 
 @contextmanager
-def _connected(listener: socket.socket) -> Iterator[tuple[Exchange, socket.socket]]:
-    with closing(Exchange(_address(listener))) as exchange, listener.accept()[0] as peer:
+def _connected(
+    listener: socket.socket, deadline: float = math.inf
+) -> Iterator[tuple[Exchange, socket.socket]]:
+    with closing(Exchange(_address(listener), deadline)) as exchange, listener.accept()[0] as peer:
         peer.settimeout(PATIENCE)
         yield exchange, peer
 
@@ -222,6 +225,69 @@ def test_a_slow_reader_slows_the_writer(listener: socket.socket) -> None:
             received += len(peer.recv(1024 * 1024))
         writer.join(PATIENCE)
         assert not writer.is_alive()
+
+
+def test_a_wait_may_be_longer_than_one_poll(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader without a deadline is waited for again and again, and all of it arrives."""
+    monkeypatch.setattr(exchange_module, "_LONGEST_WAIT", 0.01)
+    size = 24 * 1024 * 1024
+    with _connected(listener) as (exchange, peer):
+        sent: list[bool] = []
+        writer = _in_thread(lambda: sent.append(exchange.send(bytes(size))))
+        writer.join(0.3)
+        assert writer.is_alive(), "the writer did not wait for the reader"
+        received = 0
+        while received < size:
+            received += len(peer.recv(1024 * 1024))
+        writer.join(PATIENCE)
+    assert sent == [True]
+
+
+def test_a_reader_who_takes_nothing_is_given_up_at_the_deadline(listener: socket.socket) -> None:
+    """Not before it, for a slow reader is one; and then nothing more is waited for."""
+    deadline = time.monotonic() + 0.3
+    with _connected(listener, deadline) as (exchange, _):
+        assert not exchange.send(HEAD, bytes(64 * 1024 * 1024))
+        assert deadline <= time.monotonic() < deadline + PATIENCE
+        began = time.monotonic()
+        assert not exchange.send(b"more")
+        assert time.monotonic() - began < PATIENCE
+
+
+def test_a_reader_who_is_just_slow_is_not_given_up(listener: socket.socket) -> None:
+    """Within the deadline it gets everything, at its own pace."""
+    size = 24 * 1024 * 1024
+    with _connected(listener, time.monotonic() + PATIENCE) as (exchange, peer):
+        sent: list[bool] = []
+        writer = _in_thread(lambda: sent.append(exchange.send(bytes(size))))
+        writer.join(0.1)
+        received = 0
+        while received < size:
+            received += len(peer.recv(1024 * 1024))
+        writer.join(PATIENCE)
+    assert sent == [True]
+
+
+def test_after_the_deadline_what_is_taken_is_sent(listener: socket.socket) -> None:
+    """The last words of a handler reach a reader who does read."""
+    with _connected(listener, time.monotonic() - 1) as (exchange, peer):
+        for _ in range(3):
+            assert exchange.send(HEAD, chunk(b"last words"), b"0\r\n\r\n")
+            call = read_call(peer, h11.Connection(h11.SERVER))
+            assert call is not None
+            assert call.chunks == (b"last words",)
+
+
+def test_a_refusal_is_heard_before_the_deadline(listener: socket.socket) -> None:
+    """A reader who takes nothing, but says why, is not waited for."""
+    with _connected(listener, time.monotonic() + 10 * PATIENCE) as (exchange, peer):
+        answering = threading.Timer(0.1, peer.sendall, (b"HTTP/1.1 413 Too Large\r\n\r\n",))
+        answering.start()
+        assert not exchange.send(HEAD, bytes(64 * 1024 * 1024))
+        assert exchange.status() == 413
+        answering.join()
 
 
 def test_a_signal_does_not_tear_a_piece(listener: socket.socket) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 
 class RecordingBody:
+    streams = True
+
     def __init__(self) -> None:
         self.heads: list[tuple[int, dict[str, str], list[str]]] = []
         self.pieces: list[bytes] = []
@@ -202,6 +204,17 @@ def test_fail_is_passed_on(response: Response, body: RecordingBody) -> None:
     response.write("x")
     response.fail("B", "after")
     assert body.failures == [("A", "before"), ("B", "after")]
+
+
+@pytest.mark.parametrize(("body", "streams"), [(RecordingBody(), True), (BufferedBody(), False)])
+def test_a_response_says_whether_it_streams(
+    body: RecordingBody | BufferedBody, *, streams: bool
+) -> None:
+    """A handler that would break a silence knows whether anyone could hear it, before the first byte and after it."""
+    response = Response(body)
+    assert response.streams is streams
+    response.write("x")
+    assert response.streams is streams
 
 
 @pytest.mark.parametrize("started", [False, True])

@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import base64
 import json
+import socket  # noqa: TID251  # a reader who takes nothing
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streaming_runtime import ResponseClosed
+from streaming_runtime import ResponseClosed, runtime_api
 from streaming_runtime.exchange import NO_ANSWER
 from streaming_runtime.runtime_api import RuntimeApi, StreamedBody
-from tests.unit.streaming_runtime.scripted_api import ScriptedRuntimeApi
+from tests.unit.streaming_runtime.scripted_api import PATIENCE, ScriptedRuntimeApi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -308,6 +310,43 @@ def test_a_broken_connection(scripted: ScriptedRuntimeApi, body: StreamedBody) -
         _send_until_closed(body)
     assert closed.value.status is None
     assert body.finish() is None
+
+
+@pytest.fixture
+def nobody_reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an API that accepts a connection, and takes nothing from it; there is patience for its answer."""
+    monkeypatch.setattr(runtime_api, "PATIENCE", 10 * PATIENCE)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_reader_who_takes_nothing(nobody_reads: str) -> None:
+    """At its deadline a blocked write says that the response is closed, and so do all others, at once."""
+    deadline = time.monotonic() + 0.3
+    api = RuntimeApi(nobody_reads, "test/1")
+    body = api.open_response("id-1", {}, over_http=True, deadline=deadline)
+    body.start(200, {}, [])
+    with pytest.raises(ResponseClosed, match="the connection broke") as closed:
+        body.send(bytes(64 * 1024 * 1024))
+    assert closed.value.status is None
+    assert deadline <= time.monotonic() < deadline + PATIENCE
+    with pytest.raises(ResponseClosed):
+        body.send(b"more")
+    assert body.finish() is None
+
+
+def test_an_end_that_nobody_takes(nobody_reads: str) -> None:
+    """The end is not waited for beyond the deadline either: there is an invocation after this one."""
+    deadline = time.monotonic() + 0.3
+    api = RuntimeApi(nobody_reads, "test/1")
+    body = api.open_response("id-1", {}, over_http=True, deadline=deadline)
+    body.start(200, {}, [])
+    assert body._exchange is not None
+    with suppress(BlockingIOError):  # full to the brim
+        while True:
+            body._exchange._socket.send(bytes(64 * 1024), socket.MSG_DONTWAIT)
+    assert body.finish() is None
+    assert deadline <= time.monotonic() < deadline + PATIENCE
 
 
 def test_a_refusal_at_the_end(scripted: ScriptedRuntimeApi, body: StreamedBody) -> None:

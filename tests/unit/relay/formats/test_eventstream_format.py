@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
@@ -10,16 +11,24 @@ from botocore.eventstream import EventStream
 from botocore.exceptions import EventStreamError
 from botocore.parsers import EventStreamJSONParser
 
-from relay.errors import INTERNAL, bedrock_error, transport_error
+from relay.errors import (
+    LimitError,
+    RelayError,
+    UpstreamError,
+    bedrock_error,
+    internal_error,
+    limit_error,
+    transport_error,
+)
 from relay.events import BlockEnd, Chunk, Done, Failure, Start, Text, Unknown
 from relay.eventstream import read_frames
-from relay.formats.eventstream import forward
+from relay.formats import eventstream
+from relay.formats.eventstream import HEARTBEAT, forward
 from tests.frames import LAST_CHUNK, chunk, event, exception
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from relay.errors import RelayError
     from relay.events import Event
 
 OPERATION = "InvokeModelWithResponseStream"
@@ -74,23 +83,73 @@ def test_bedrocks_own_failure_keeps_its_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
-    [transport_error("truncated"), transport_error("read_timeout"), INTERNAL],
+    ("error", "exception_type"),
+    [
+        (transport_error("truncated"), "modelStreamErrorException"),
+        (transport_error("connect_failed"), "modelStreamErrorException"),
+        (transport_error("read_timeout"), "modelTimeoutException"),
+        (limit_error("timeout"), "modelTimeoutException"),
+        (limit_error("response_too_large"), "modelStreamErrorException"),
+        (limit_error("too_many_streams"), "throttlingException"),
+        (bedrock_error("ModelTimeoutException"), "modelTimeoutException"),
+        (bedrock_error("ThrottlingException"), "throttlingException"),
+        (bedrock_error("ModelNotReadyException"), "throttlingException"),
+        (bedrock_error("ValidationException"), "validationException"),
+        (bedrock_error("ServiceQuotaExceededException"), "validationException"),
+        (bedrock_error("ServiceUnavailableException"), "serviceUnavailableException"),
+        (bedrock_error("InternalServerException"), "internalServerException"),
+        (bedrock_error("AccessDeniedException"), "modelStreamErrorException"),
+        (bedrock_error("ResourceNotFoundException"), "modelStreamErrorException"),
+        (bedrock_error("ModelErrorException"), "modelStreamErrorException"),
+        (bedrock_error("QuiteNewException", status=599), "modelStreamErrorException"),
+        (internal_error(KeyError()), "internalServerException"),
+    ],
+    ids=lambda value: value.code if isinstance(value, RelayError) else None,
 )
-def test_a_failure_of_the_way_is_an_exception_to_boto3(error: RelayError) -> None:
-    """A stream that broke on the way ends with a frame that boto3 raises, with what is said of it."""
+def test_a_failure_of_the_way_is_an_exception_to_boto3(
+    error: RelayError, exception_type: str
+) -> None:
+    """What Bedrock did not put into a frame itself is one that boto3 raises: by its status, with what is said of it."""
     first = chunk({"a": 1})
     pieces = list(forward([Chunk(b"", first), Failure(error)]))
     assert pieces[0] == first
     (frame,) = read_frames(pieces[1:])
     assert frame.headers == {
-        ":exception-type": "modelStreamErrorException",
+        ":exception-type": exception_type,
         ":content-type": "application/json",
         ":message-type": "exception",
     }
-    with pytest.raises(EventStreamError, match=error.message) as caught:
-        _judge(*pieces)
-    assert caught.value.response["Error"] == {
-        "Code": "modelStreamErrorException",
-        "Message": error.message,
+    assert json.loads(frame.payload) == {
+        "message": error.message,
+        "originalStatusCode": error.status,
+        "originalMessage": error.code,
     }
+    with pytest.raises(EventStreamError) as caught:
+        _judge(*pieces)
+    assert caught.value.response["Error"] == {"Code": exception_type, "Message": error.message}
+
+
+@pytest.mark.parametrize("kind", [UpstreamError, LimitError])
+def test_the_models_own_status_is_kept(kind: type[RelayError]) -> None:
+    """Where it is known what the model itself failed with, that is the original status."""
+    (piece,) = forward([Failure(kind(424, "model_error", "No.", original_status=529))])
+    (frame,) = read_frames([piece])
+    assert json.loads(frame.payload)["originalStatusCode"] == 529
+
+
+def test_every_exception_is_one_of_bedrocks() -> None:
+    """An SDK that knows Bedrock's model knows each exception that may be made here."""
+    model = botocore.session.get_session().get_service_model("bedrock-runtime")
+    members = model.operation_model(OPERATION).get_event_stream_output().members
+    known = {name for name, shape in members.items() if shape.metadata.get("exception")}
+    assert {*eventstream._EXCEPTIONS.values(), "modelStreamErrorException"} == known
+
+
+def test_a_heartbeat_is_passed_over() -> None:
+    """A whole frame of a type that no model lists: between two chunks boto3 does not see it."""
+    (frame,) = read_frames([HEARTBEAT])
+    assert (frame.headers[":event-type"], frame.headers[":message-type"]) == ("ping", "event")
+    assert frame.payload == b"{}"
+    assert _judge(HEARTBEAT, chunk({"a": 1}), HEARTBEAT, LAST_CHUNK) == _judge(
+        chunk({"a": 1}), LAST_CHUNK
+    )

@@ -11,7 +11,7 @@ from httpx_sse import EventSource
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.errors import transport_error
+from relay.errors import bedrock_error, transport_error
 from relay.events import (
     BlockEnd,
     Chunk,
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 FAILURE = Failure(transport_error("read_timeout"))
 LINES: list[tuple[Event, str]] = [
     (Start("a.model", "r1"), '{"type":"start","model":"a.model","request_id":"r1"}'),
+    (
+        Start("b.model", "r1", fallback_from="a.model"),
+        '{"type":"start","model":"b.model","request_id":"r1","fallback_from":"a.model"}',
+    ),
     (Text(0, 'Grüße "🦦"\n'), '{"type":"text","index":0,"text":"Grüße \\"🦦\\"\\n"}'),
     (Text(1, ""), '{"type":"text","index":1,"text":""}'),
     (Reasoning(0, "hm"), '{"type":"reasoning","index":0,"text":"hm"}'),
@@ -68,6 +72,7 @@ LINES: list[tuple[Event, str]] = [
     ),
     (Citation(4, {"title": "T"}), '{"type":"citation","index":4,"citation":{"title":"T"}}'),
     (BlockEnd(4), '{"type":"block_end","index":4}'),
+    (BlockEnd(4, complete=False), '{"type":"block_end","index":4,"complete":false}'),
     (Chunk(b'{"a": 1}', b""), '{"type":"chunk","chunk":{"a": 1}}'),
     (Chunk(b"plain", b""), '{"type":"chunk","bytes":"cGxhaW4="}'),
     (Unknown("new", b'{"a": 1}', b""), '{"type":"unknown","name":"new","payload":{"a":1}}'),
@@ -89,7 +94,14 @@ LINES: list[tuple[Event, str]] = [
         Failure(FAILURE.error, {"inputTokens": 3}, b"frame"),
         (
             '{"type":"error","code":"read_timeout","message":"Bedrock was silent for too long.",'
-            '"retryable":true,"usage":{"inputTokens":3}}'
+            '"retryable":true,"usage":{"inputTokens":3},"usage_partial":true}'
+        ),
+    ),
+    (
+        Failure(bedrock_error("modelStreamErrorException", original_status=529)),
+        (
+            '{"type":"error","code":"model_stream_error","message":"The model failed while streaming.",'
+            '"retryable":true,"original_status":529}'
         ),
     ),
 ]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from relay.errors import transport_error
+from relay.errors import bedrock_error, transport_error
 from relay.events import BlockEnd, Done, Failure, Reasoning, Start, Text, ToolInput
 from relay.formats.text import plain
 
@@ -49,6 +49,15 @@ def test_a_failure_is_a_last_line() -> None:
     assert _written(Text(0, "a"), FAILURE) == [b"a", LAST_LINE]
 
 
+def test_a_failure_is_one_line_however_many_bedrock_wrote() -> None:
+    """What Bedrock says about the caller's request may have lines; the last line is one all the same."""
+    failure = Failure(bedrock_error("ValidationException", "two\r\nlines\n\n  and more"))
+    assert _written(Text(0, "a\nb"), failure) == [
+        b"a\nb",
+        b"\n[validation: Bedrock refused the request. It says: two lines and more]\n",
+    ]
+
+
 @pytest.mark.parametrize(
     ("pieces", "written"),
     [
@@ -64,6 +73,11 @@ def test_a_failure_is_a_last_line() -> None:
 def test_surrogate_pairs_are_joined(pieces: list[str], written: list[str]) -> None:
     """A letter split between two pieces is written whole; half of one without the other is replaced."""
     assert _written(*(Text(0, p) for p in pieces)) == [w.encode() for w in written]
+
+
+def test_the_end_of_a_cut_block_is_no_text() -> None:
+    """Only the last line says that something is missing."""
+    assert _written(Text(0, "a"), BlockEnd(0, complete=False), FAILURE) == [b"a", LAST_LINE]
 
 
 def test_half_a_letter_comes_before_the_failure() -> None:

@@ -1,0 +1,105 @@
+"""What a deployment allows a request to ask for: how many messages, how many tokens.
+
+Converse has one field for the tokens, which is filled in where a request leaves it out. InvokeModel's bodies are in the
+schemas of their models and go out as they came: each must name its own limit, under one of the names that models have
+for it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from relay.shapes import describe, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from relay.settings import Settings
+
+_MAX_TOKENS = frozenset(
+    {
+        "max_tokens",  # Anthropic, Mistral AI, DeepSeek, Qwen, Cohere
+        "maxTokens",  # Amazon Nova, AI21
+        "max_new_tokens",  # Amazon Nova
+        "maxTokenCount",  # Amazon Titan
+        "max_gen_len",  # Meta
+        "max_completion_tokens",  # OpenAI
+        "max_tokens_to_sample",  # Anthropic's text completions
+    }
+)
+
+
+def limited_converse(parameters: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return a ConverseStream request that keeps to the limits.
+
+    Raises:
+        RequestError: it asks for more.
+    """
+    _check_messages(parameters.get("messages"), settings)
+    limit = settings.max_tokens
+    if limit is None:
+        return dict(parameters)
+    inference = parameters.get("inferenceConfig", {})
+    _check_tokens("inferenceConfig.maxTokens", inference.get("maxTokens", limit), limit)
+    extra = parameters.get("additionalModelRequestFields")
+    for name, value in _token_limits(extra):
+        _check_tokens(f"additionalModelRequestFields.{name}", value, limit)
+    return {**parameters, "inferenceConfig": {"maxTokens": limit, **inference}}
+
+
+def check_invoke(body: Any, data: bytes, settings: Settings) -> None:
+    """Refuse an InvokeModel request that asks for more than the limits.
+
+    Args:
+        body: what its JSON says.
+        data: the JSON itself.
+        settings: the limits.
+
+    Raises:
+        RequestError: it does.
+    """
+    _check_messages(body.get("messages") if isinstance(body, dict) else None, settings)
+    limit = settings.max_tokens
+    if limit is None:
+        return
+    _check_names(data)
+    found = list(_token_limits(body))
+    if not found:
+        expected = f"from 1 to {limit}, under the name that the model has for it"
+        raise invalid("max_tokens", expected, "nothing")
+    for name, value in found:
+        _check_tokens(name, value, limit)
+
+
+def _check_messages(messages: Any, settings: Settings) -> None:
+    if isinstance(messages, list) and len(messages) > settings.max_messages:
+        raise invalid("messages", f"at most {settings.max_messages}", f"{len(messages)}")
+
+
+def _check_tokens(field: str, value: Any, limit: int) -> None:
+    # Not below 1 either: some take 0 or -1 for no limit at all.
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
+        raise invalid(field, f"from 1 to {limit}", describe(value))
+
+
+def _token_limits(body: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the limits that a body names, at its top or in an object there such as ``inferenceConfig``."""
+    if not isinstance(body, dict):
+        return
+    for name, value in body.items():
+        if name in _MAX_TOKENS:
+            yield name, value
+        elif isinstance(value, dict):
+            yield from ((f"{name}.{n}", v) for n, v in value.items() if n in _MAX_TOKENS)
+
+
+def _check_names(data: bytes) -> None:
+    """Refuse a name that comes twice in an object: which of the two counts is for each reader to say."""
+
+    def check(members: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in members]
+        if len(set(names)) < len(names):
+            raise invalid("", "each name once in an object", "one twice")
+
+    json.loads(data, object_pairs_hook=check)

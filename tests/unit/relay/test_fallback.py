@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from relay import fallback, formats
+from relay.errors import RequestError, UpstreamError, bedrock_error, limit_error, transport_error
+from relay.fallback import calls, first_answer
+from relay.request import ModelCall
+
+if TYPE_CHECKING:
+    from relay.errors import RelayError
+
+NOVA = "amazon.nova-lite-v1:0"
+CLAUDE = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
+THROTTLED = bedrock_error("ThrottlingException", "its words")
+
+
+def _call(model: str = NOVA, operation: str = "ConverseStream") -> ModelCall:
+    return ModelCall(
+        route="/x",
+        operation=operation,
+        model=model,
+        parameters={"modelId": model, "messages": [1]},
+        format=formats.SSE,
+    )
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What is logged."""
+    logged: list[tuple[str, dict[str, Any]]] = []
+
+    class Logger:
+        def warning(self, message: str, *, extra: dict[str, Any]) -> None:
+            logged.append((message, extra))
+
+    monkeypatch.setattr(fallback, "logger", Logger())
+    return logged
+
+
+def test_another_model_is_asked_the_same() -> None:
+    """The call itself comes first; in the others only the model differs, in the call and in its parameters."""
+    call = _call()
+    first, *others = calls(call, [CLAUDE, PROFILE])
+    assert first is call
+    assert others == [_call(CLAUDE), _call(PROFILE)]
+    assert call.parameters == {"modelId": NOVA, "messages": [1]}
+
+
+@pytest.mark.parametrize(
+    ("fallbacks", "asked"),
+    [
+        ([], []),
+        ([NOVA], []),
+        ([CLAUDE, NOVA, PROFILE], [CLAUDE, PROFILE]),
+    ],
+)
+def test_a_model_does_not_stand_in_for_itself(fallbacks: list[str], asked: list[str]) -> None:
+    """A model that is busy is not asked again; the others keep their order."""
+    assert [call.model for call in calls(_call(), fallbacks)] == [NOVA, *asked]
+
+
+@pytest.mark.parametrize(
+    ("model", "fallback_model", "asked"),
+    [
+        (NOVA, f"us.{NOVA}", True),
+        (f"us.{NOVA}", NOVA, True),
+        (f"us.{NOVA}", f"apac.{NOVA}", True),
+        (f"global.{NOVA}", f"us-gov.{NOVA}", True),
+        (NOVA, CLAUDE, False),
+        (f"us.{NOVA}", f"us.{CLAUDE}", False),
+        ("deepseek.v3.2", "us.deepseek.v3.2", True),
+        ("deepseek.v3.2", "other.v3.2", False),
+        ("us.amazon.nova-pro-v1:0", "us.amazon.nova-premier-v1:0", False),
+        (PROFILE, NOVA, False),  # an ARN does not say what is behind it
+        (PROFILE, f"{PROFILE}d", False),
+    ],
+)
+def test_a_models_own_schema_is_read_by_that_model_alone(
+    model: str, fallback_model: str, *, asked: bool
+) -> None:
+    """InvokeModel's body goes to other inference profiles of the model; Converse's to any model."""
+    invoke = calls(_call(model, "InvokeModelWithResponseStream"), [fallback_model])
+    assert [call.model for call in invoke] == [model, *([fallback_model] if asked else [])]
+    assert [call.model for call in calls(_call(model), [fallback_model])] == [model, fallback_model]
+
+
+def _asked(*answers: RelayError | str) -> tuple[list[str], Any]:
+    """Return the models that were asked while each gives its answer, and what came of it."""
+    models = [f"model-{n}" for n in range(len(answers))]
+    told = dict(zip(models, answers, strict=True))
+    asked: list[str] = []
+
+    def ask(call: ModelCall) -> str:
+        asked.append(call.model)
+        answer = told[call.model]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    try:
+        return asked, first_answer([_call(model) for model in models], ask)
+    except Exception as error:  # noqa: BLE001  # whatever it is
+        return asked, error
+
+
+@pytest.mark.parametrize(
+    "busy",
+    [
+        THROTTLED,
+        bedrock_error("ModelNotReadyException"),
+        bedrock_error("ServiceUnavailableException"),
+        bedrock_error("quiteNewException", status=429),
+    ],
+    ids=lambda error: error.code,
+)
+def test_the_first_model_that_is_not_busy_answers(
+    warnings: list[tuple[str, dict[str, Any]]], busy: UpstreamError
+) -> None:
+    """What is throttled, not ready or not available is passed over, and logged; nobody is asked for no need."""
+    assert _asked("a", "b") == (["model-0"], "a")
+    assert warnings == []
+    assert _asked(busy, busy, "c", "d") == (["model-0", "model-1", "model-2"], "c")
+    assert warnings == [
+        ("fallback", {"from": "model-0", "error": busy.code}),
+        ("fallback", {"from": "model-1", "error": busy.code}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(
+            bedrock_error(name)
+            for name in (
+                "AccessDeniedException",
+                "ValidationException",
+                "ResourceNotFoundException",
+                "ServiceQuotaExceededException",
+                "ModelErrorException",
+                "ModelTimeoutException",
+                "InternalServerException",
+            )
+        ),
+        transport_error("connect_failed"),
+        transport_error("read_timeout"),
+        limit_error("timeout"),
+        limit_error("too_many_streams"),  # this environment's own 429
+        RequestError(400, "invalid_request", "no"),
+        KeyError("a bug"),
+    ],
+    ids=lambda error: getattr(error, "code", "bug"),
+)
+def test_any_other_failure_is_the_answer(
+    warnings: list[tuple[str, dict[str, Any]]], error: Any
+) -> None:
+    """What another model would fail with as well, or what may have cost tokens, is not tried again."""
+    assert _asked(error, "b") == (["model-0"], error)
+    assert warnings == []
+
+
+def test_the_last_models_failure_is_told(warnings: list[tuple[str, dict[str, Any]]]) -> None:
+    """Where all are busy, the last one's error is what the caller hears."""
+    last = bedrock_error("ServiceUnavailableException")
+    assert _asked(THROTTLED, last) == (["model-0", "model-1"], last)
+    assert _asked(last) == (["model-0"], last)
+    assert len(warnings) == 1
