@@ -7,12 +7,15 @@ their own makes a `Config` directly; the same checks run.
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from infra import bedrock_access
+from infra.package import SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +52,26 @@ RETENTION = {
     3288: "NINE_YEARS",
     3653: "TEN_YEARS",
 }
+
+
+def _load_settings() -> Any:
+    """Return the class that the function reads its settings with, although nothing here is on its path."""
+    path = SOURCE / "relay" / "settings.py"
+    spec = importlib.util.spec_from_file_location("rivulet_settings", path)
+    assert spec is not None  # noqa: S101  # for the type checker: it is a file
+    assert spec.loader is not None  # noqa: S101  # as above
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Settings
+
+
+_Settings = _load_settings()
+# Those that are no choices by themselves.
+SETTINGS = tuple(
+    setting.name
+    for setting in fields(_Settings)
+    if setting.name not in {"model_ids", "fallback_model_ids", "log_content"}
+)
 
 
 class ConfigError(ValueError):
@@ -113,6 +136,24 @@ def _texts(check: Callable[[str], object], *, least: int) -> Callable[[object], 
     return read
 
 
+def _setting(text: str) -> None:
+    """Check one of the function's settings, written as `name=value`, as the function itself will."""
+    name, equals, value = text.partition("=")
+    if not equals or name not in SETTINGS:
+        raise ValueError(f"expected name=value with a name out of {', '.join(SETTINGS)}")
+    function_settings({name: value})
+
+
+def function_settings(chosen: Mapping[str, str]) -> Any:
+    """Return the settings as the function will read them from its environment.
+
+    Raises:
+        ValueError: one is not what the function needs.
+    """
+    variables = {f"RIVULET_{name.upper()}": text for name, text in chosen.items()}
+    return _Settings.from_environment({"RIVULET_MODEL_IDS": "any", **variables})
+
+
 def _choice(default: T, read: Callable[[object], T]) -> T:
     chosen: T = field(default=default, metadata={"read": read})
     return chosen
@@ -131,6 +172,8 @@ class Config:
     )
     # The first is what a request gets that names no model.
     model_ids: tuple[str, ...] = _choice((DEFAULT_MODEL_ID,), _texts(bedrock_access.model, least=1))
+    # They answer where the model that was asked for is busy. Callers need not be allowed to name them.
+    fallback_model_ids: tuple[str, ...] = _choice((), _texts(bedrock_access.model, least=0))
     guardrail_ids: tuple[str, ...] = _choice((), _texts(bedrock_access.guardrail_arn, least=0))
     architecture: str = _choice("arm64", _one_of("arm64", "x86_64"))
     # The work is waiting, and waiting is billed by memory. Lambda gives CPU in proportion to it:
@@ -139,6 +182,8 @@ class Config:
     # Lambda's longest: only the model decides how long an answer is, and one that is cut short was
     # paid for all the same. What hangs is ended long before, by the relay's own watchdogs.
     timeout_seconds: int = _choice(900, _whole_number(10, 900))
+    # The function's own, by their names there: `settings_by_name` is the same as a mapping.
+    settings: tuple[str, ...] = _choice((), _texts(_setting, least=0))
     log_level: str = _choice("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     log_content: bool = _choice(default=False, read=_boolean)
     log_retention_days: int = _choice(30, _one_of(*RETENTION))
@@ -158,6 +203,19 @@ class Config:
                 object.__setattr__(self, choice.name, choice.metadata["read"](value))
             except ValueError as error:
                 raise ConfigError(f"{choice.name}: {error}; got {value!r}") from None
+        if len(self.settings_by_name) < len(self.settings):
+            raise ConfigError(f"settings: expected each name once; got {self.settings!r}")
+        margin = function_settings(self.settings_by_name).deadline_margin
+        if margin > self.timeout_seconds / 2:
+            raise ConfigError(
+                "settings: expected a deadline_margin of at most half of timeout_seconds, "
+                f"which is {self.timeout_seconds}; got {margin:g}"
+            )
+
+    @property
+    def settings_by_name(self) -> dict[str, str]:
+        """The function's settings that were chosen; the others keep the function's defaults."""
+        return dict(text.split("=", 1) for text in self.settings)
 
     @classmethod
     def from_context(cls, context: Mapping[str, Any]) -> Config:

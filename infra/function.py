@@ -69,7 +69,8 @@ class BedrockStreamFunction(Construct):
             description="Streams from Amazon Bedrock and writes one log group",
         )
         self.log_group.grant_write(role)
-        for statement in bedrock_access.statements(config.model_ids, config.guardrail_ids):
+        called = tuple(dict.fromkeys((*config.model_ids, *config.fallback_model_ids)))
+        for statement in bedrock_access.statements(called, config.guardrail_ids):
             role.add_to_principal_policy(_policy_statement(statement))
         return role
 
@@ -102,16 +103,21 @@ def _environment(config: Config) -> dict[str, str]:
     environment = {
         # Lambda starts this in place of its own runtime client (fact 40).
         "AWS_LAMBDA_EXEC_WRAPPER": f"{CODE_ROOT}/bootstrap",
-        "RIVULET_MODEL_IDS": ",".join(
-            bedrock_access.model(text).model_id for text in config.model_ids
-        ),
+        "RIVULET_MODEL_IDS": _model_ids(config.model_ids),
+        **{f"RIVULET_{name.upper()}": text for name, text in config.settings_by_name.items()},
         "POWERTOOLS_SERVICE_NAME": config.service_name,
         "POWERTOOLS_METRICS_NAMESPACE": config.metrics_namespace,
         "POWERTOOLS_LOG_LEVEL": config.log_level,
     }
+    if config.fallback_model_ids:
+        environment["RIVULET_FALLBACK_MODEL_IDS"] = _model_ids(config.fallback_model_ids)
     if config.log_content:
         environment["RIVULET_LOG_CONTENT"] = "true"
     return environment
+
+
+def _model_ids(texts: Iterable[str]) -> str:
+    return ",".join(bedrock_access.model(text).model_id for text in texts)
 
 
 def _policy_statement(statement: bedrock_access.Statement) -> iam.PolicyStatement:

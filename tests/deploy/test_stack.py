@@ -152,6 +152,16 @@ def test_models_reach_the_function(synthesise: Synthesise) -> None:
     assert told == [model.partition("=")[0] for model in MODELS]
 
 
+def test_fallback_models_can_be_called(synthesise: Synthesise) -> None:
+    """The function knows them apart from those that callers may name, and may call both alike."""
+    both = synthesise(model_ids=MODELS)
+    apart = synthesise(model_ids=MODELS[:1], fallback_model_ids=MODELS)
+    variables = properties(apart, "AWS::Lambda::Function")["Environment"]["Variables"]
+    assert variables["RIVULET_MODEL_IDS"] == MODELS[0].partition("=")[0]
+    assert variables["RIVULET_FALLBACK_MODEL_IDS"] == ",".join(m.partition("=")[0] for m in MODELS)
+    assert properties(apart, "AWS::IAM::Policy") == properties(both, "AWS::IAM::Policy")
+
+
 @pytest.mark.parametrize(
     ("choice", "value", "place", "expected"),
     [
@@ -159,6 +169,7 @@ def test_models_reach_the_function(synthesise: Synthesise) -> None:
         ("memory_mb", 1024, "MemorySize", 1024),
         ("timeout_seconds", 60, "Timeout", 60),
         ("log_level", "DEBUG", "POWERTOOLS_LOG_LEVEL", "DEBUG"),
+        ("settings", "max_tokens=4096", "RIVULET_MAX_TOKENS", "4096"),
         ("log_content", True, "RIVULET_LOG_CONTENT", "true"),
         ("service_name", "chat", "POWERTOOLS_SERVICE_NAME", "chat"),
         ("metrics_namespace", "Chat", "POWERTOOLS_METRICS_NAMESPACE", "Chat"),

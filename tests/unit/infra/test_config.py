@@ -19,6 +19,9 @@ APPLICATION_PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:application-infere
         ("model_ids", f"{NOVA}, {CLAUDE}", (NOVA, CLAUDE)),
         ("model_ids", [NOVA, CLAUDE], (NOVA, CLAUDE)),
         ("model_ids", f"{APPLICATION_PROFILE}={CLAUDE}", (f"{APPLICATION_PROFILE}={CLAUDE}",)),
+        ("fallback_model_ids", f"{NOVA},{CLAUDE}", (NOVA, CLAUDE)),
+        ("settings", "max_tokens=4096, read_timeout=60", ("max_tokens=4096", "read_timeout=60")),
+        ("settings", ["heartbeat_interval=2.5"], ("heartbeat_interval=2.5",)),
         ("guardrail_ids", "", ()),
         ("guardrail_ids", "abc123", ("abc123",)),
         ("architecture", "x86_64", "x86_64"),
@@ -69,6 +72,9 @@ def test_reads(key: str, given: Any, value: Any) -> None:
         ("log_content", 1, "true or false"),
         ("log_retention_days", 2, "one of 1, 3, 5"),
         ("log_retention_days", True, "one of 1, 3, 5"),
+        ("fallback_model_ids", "nova", "a model id"),
+        ("settings", "max_tokens", "name=value with a name out of max_request_bytes, max_messages"),
+        ("settings", "log_content=true", "name=value with a name out of max_request_bytes"),
         ("retain_logs", None, "true or false"),
         ("service_name", "a b", "1 to 64 letters"),
         ("metrics_namespace", "AWS/Lambda", "a CloudWatch namespace outside AWS/"),
@@ -81,6 +87,27 @@ def test_refuses(key: str, given: Any, expected: str) -> None:
     message = str(caught.value)
     assert message.startswith(f"{key}: expected {expected}")
     assert message.endswith(f"got {given!r}")
+
+
+def test_a_setting_is_checked_as_the_function_will() -> None:
+    """A value that the function could not start with fails before it is deployed, in the function's own words."""
+    expected = "RIVULET_MAX_TOKENS: expected a whole number above 0, got 'many'"
+    with pytest.raises(ConfigError, match=expected):
+        Config(settings=("max_tokens=many",))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("max_tokens=4096,max_tokens=1", "settings: expected each name once; got ('max_tokens"),
+        ("deadline_margin=451", "at most half of timeout_seconds, which is 900; got 451"),
+    ],
+)
+def test_settings_fit_together(settings: str, message: str) -> None:
+    """One value a setting, and a stream that ends before Lambda ends it."""
+    with pytest.raises(ConfigError) as caught:
+        Config.from_context({"settings": settings})
+    assert message in str(caught.value)
 
 
 def test_names_the_item() -> None:
