@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, cycle, islice, product
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.bedrock import Call, exception_frame, honest_answer
+from local.bedrock import Call, exception_frame, honest_answer, refusal
 from local.configuration import FunctionConfiguration
 from local.faults import after_bytes, after_frames, corrupt
 from local.function import LocalFunction
 from local.pace import IMMEDIATE
-from local.script import Cut, Script, Send
+from local.prompts import BedrockError
+from local.script import Cut, Pause, Reset, Script, Send
 from tests.caller import ask
 from tests.integration.footprint import KIB, Footprint
 from tests.integration.judges.function_process import BOOTSTRAP, function_process
@@ -146,39 +148,56 @@ KINDS: dict[str, tuple[dict[str, Any], str, Callable[[TakenCall, bytes, int], No
 SIZES = (1, 1000, 100_000)  # the last is too large to be sent together with its size line
 
 
-def _invoke(idle: TakenCall, number: int, kind: str) -> None:
+def _invoke(idle: TakenCall, request_id: str, number: int, kind: str) -> None:
     event, _, _ = KINDS[kind]
-    request_id, size = f"request-{number}", SIZES[number % len(SIZES)]
+    size = SIZES[number % len(SIZES)]
     more = {"id": request_id, "kind": kind, "size": size, "raises": number % 2}
     idle.hand_out(request_id, {**event, **more})
 
 
-def _take(call: TakenCall, number: int, kind: str) -> None:
+def _take(call: TakenCall, request_id: str, number: int, kind: str) -> None:
     _, answered_by, take = KINDS[kind]
-    request_id, size = f"request-{number}", SIZES[number % len(SIZES)]
+    size = SIZES[number % len(SIZES)]
     assert call.path == f"/2018-06-01/runtime/invocation/{request_id}/{answered_by}"
     assert call.headers["lambda-runtime-invocation-id"] == f"invocation-{request_id}"
     take(call, f"{request_id} {request_id}".encode(), size)
 
 
+PROCESSES = 4
+
+
 def test_ten_thousand_invocations(tmp_path: Path) -> None:
-    """Whatever comes after whatever, each is answered exactly once, as its own; the process does not grow."""
+    """Whatever comes after whatever, each is answered exactly once, as its own; the processes do not grow.
+
+    Two thirds of the kinds are in order, a third goes wrong, in several processes at once.
+    """
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        folders = [tmp_path / str(number) for number in range(PROCESSES)]
+        footprints = list(pool.map(_invoke_in_turn, folders))
+    for warm, last in footprints:
+        # A few hundred bytes kept of each invocation would be too much.
+        last.assert_within(warm, memory=900)
+
+
+def _invoke_in_turn(folder: Path) -> tuple[Footprint, Footprint]:
+    """Hand a process its share of the invocations; return what it held once it was warm, and in the end."""
+    folder.mkdir()
     kinds = chain.from_iterable(cycle(product(KINDS, repeat=2)))  # each kind after each
     with (
         RuntimeApiInTurn() as api,
-        function_process(tmp_path, SOURCE, api.address, command=COMMAND) as function,
+        function_process(folder, SOURCE, api.address, command=COMMAND) as function,
     ):
         warm = Footprint()
-        for number, kind in enumerate(islice(kinds, 10_000)):
+        for number, kind in enumerate(islice(kinds, 10_000 // PROCESSES)):
+            request_id = f"{folder.name}-{number}"
             with api.waiting() as idle:
-                if number == 1000:
+                if number == 300:
                     warm = Footprint.of(function.process.pid)
-                _invoke(idle, number, kind)
+                _invoke(idle, request_id, number, kind)
             with api.call() as call:
-                _take(call, number, kind)
+                _take(call, request_id, number, kind)
         with api.waiting():
-            # A hundred bytes kept of each invocation would be too much.
-            Footprint.of(function.process.pid).assert_within(warm, memory=900)
+            return warm, Footprint.of(function.process.pid)
 
 
 LONG_SOURCE = """
@@ -223,8 +242,8 @@ def test_the_longest_body(size: int, tmp_path: Path) -> None:
         whole.assert_within(small, memory=4 * KIB)
 
 
-# How a model's stream breaks after its first pieces, and what the caller is told.
-BREAKS: tuple[tuple[Callable[[Script], Script], str], ...] = (
+# How Bedrock goes wrong, and what the caller is told: a status, or the code of the stream's end.
+FAULTS: tuple[tuple[Callable[[Script], Script], int | str], ...] = (
     (
         lambda script: after_frames(script, 4, Send(exception_frame("throttlingException", {}))),
         "throttling",
@@ -233,35 +252,72 @@ BREAKS: tuple[tuple[Callable[[Script], Script], str], ...] = (
     (lambda script: after_frames(script, 4), "truncated"),
     (lambda script: after_bytes(script, 500, Cut()), "connection_lost"),
     (lambda script: corrupt(script, 4), "corrupt"),
+    (lambda script: after_frames(script, 4, Pause(60)), "read_timeout"),
+    (lambda _: refusal(BedrockError(403, "AccessDeniedException", "no"), "x"), 403),
+    (lambda _: [Reset()], 502),
+    (
+        lambda script: after_frames(
+            script, 0, Send(exception_frame("internalServerException", {}))
+        ),
+        500,
+    ),
+    (lambda script: [Pause(0.15), *script], "done"),  # late, so that heartbeats come first
 )
 
 
-def test_two_thousand_streams() -> None:
-    """With every third model breaking off, each caller has exactly one end of its own stream; nothing is kept."""
-    breaks = chain.from_iterable((None, None, each) for each in cycle(BREAKS))
-    in_hand = next(breaks)
+def test_three_thousand_streams() -> None:
+    """A third of the models goes wrong: each caller has exactly one end of its own stream, and nothing is kept."""
 
     def answer(call: Call) -> Script:
+        number = int(json.dumps(call.body).partition("number ")[2].partition(".")[0])
         script = honest_answer(call)
-        return in_hand[0](script) if in_hand else script
+        return FAULTS[number // 3 % len(FAULTS)][0](script) if number % 3 == 0 else script
 
-    warm = Footprint()
-    with LocalFunction(
-        FunctionConfiguration(concurrency=1), pace=IMMEDIATE, answer=answer
-    ) as function:
-        (pid,) = function.pids
-        for number in range(2000):
-            if number == 500:
-                warm = Footprint.of(pid)
-            got = ask(function.url, body={"prompt": "hi", "inferenceConfig": {"maxTokens": 5}})
-            start, *pieces, end = got.objects
-            assert start["request_id"] == got.headers["x-amzn-requestid"]
-            assert {piece["type"] for piece in pieces} <= {"text", "block_end"}
-            if in_hand:
-                assert (end["type"], end["code"], got.whole) == ("error", in_hand[1], False)
-            else:
-                assert (end["type"], end["stop_reason"], got.whole) == ("done", "max_tokens", True)
-            in_hand = next(breaks)
-        assert function.pids == [pid]
-        # The call for the next invocation may be on its way, now or then.
-        Footprint.of(pid).assert_within(warm, memory=2 * KIB, descriptors=1)
+    configuration = FunctionConfiguration(
+        concurrency=PROCESSES, provisioned_concurrency=PROCESSES, timeout=30
+    )
+    environment = {
+        "RIVULET_MAX_ATTEMPTS": "1",
+        "RIVULET_READ_TIMEOUT": "0.6",
+        "RIVULET_COMMIT_AFTER": "0.1",
+        "RIVULET_HEARTBEAT_INTERVAL": "0.1",
+    }
+    with (
+        LocalFunction(
+            configuration, pace=IMMEDIATE, answer=answer, environment=environment
+        ) as function,
+        ThreadPoolExecutor(PROCESSES) as pool,
+    ):
+
+        def call(numbers: range) -> None:
+            for number in numbers:
+                _ask_for(function, number)
+
+        pids = sorted(function.pids)
+        list(pool.map(call, [range(n, 1000, PROCESSES) for n in range(PROCESSES)]))
+        warm = {pid: Footprint.of(pid) for pid in pids}
+        list(pool.map(call, [range(1000 + n, 3000, PROCESSES) for n in range(PROCESSES)]))
+        assert sorted(function.pids) == pids
+        for pid in pids:
+            # The call for the next invocation may be on its way, now or then.
+            Footprint.of(pid).assert_within(warm[pid], memory=2 * KIB, descriptors=1)
+
+
+def _ask_for(function: LocalFunction, number: int) -> None:
+    told = FAULTS[number // 3 % len(FAULTS)][1] if number % 3 == 0 else "done"
+    prompt = f"This is number {number}. Say it again."
+    got = ask(function.url, body={"prompt": prompt, "inferenceConfig": {"maxTokens": 12}})
+    assert got.headers["x-request-id"] == got.headers["x-amzn-requestid"]
+    if isinstance(told, int):
+        assert got.status == told
+        assert got.objects[0]["error"]["request_id"] == got.headers["x-request-id"]
+        return
+    start, *pieces, end = got.objects
+    assert start["request_id"] == got.headers["x-request-id"]
+    assert {piece["type"] for piece in pieces} == {"text", "block_end"}
+    text = "".join(piece.get("text", "") for piece in pieces)
+    if told == "done":
+        assert (end["type"], end["stop_reason"], got.whole) == ("done", "max_tokens", True)
+        assert f"number {number}." in text, "somebody else's answer"
+    else:
+        assert (end["type"], end["code"], got.whole) == ("error", told, False)
