@@ -76,8 +76,8 @@ coverage: $(VENV)/.dev  ## all tests, measured
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-bench: $(VENV)/.dev  ## measure speed and memory, next to the usual ways
-	@PYTHONPATH=lambda_src $(BIN)/python -m bench
+bench: $(VENV)/.dev  ## measure speed and memory, next to the usual ways; AGAINST=revision: and to an earlier self
+	@PYTHONPATH=lambda_src $(BIN)/python -m bench $(if $(AGAINST),--against $(AGAINST))
 
 # A judge that ships as a program inside a package is locked without what the package depends on.
 lock: $(VENV)/.dev  ## pin requirements with hashes

@@ -6,8 +6,10 @@ The cases take turns in one run, so that whatever else the machine does falls on
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from bench.cases import CASES, Case, Sample, cpu_per_piece, median, run
+from bench.cases import CASES, Case, Sample, cases_of, cpu_per_piece, median, run
 
 
 def main() -> None:
@@ -17,19 +19,29 @@ def main() -> None:
     parser.add_argument(
         "--pieces", type=int, default=20_000, help="pieces in a long stream (default: 20000)"
     )
+    parser.add_argument(
+        "--against", metavar="REVISION", help="measure the function as it was then, too"
+    )
     arguments = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        earlier = cases_of(arguments.against, Path(folder)) if arguments.against else ()
+        measure((*CASES, *earlier), arguments.rounds, arguments.pieces)
 
-    starts: dict[Case, list[Sample]] = {case: [] for case in CASES}
-    costs: dict[Case, list[float]] = {case: [] for case in CASES}
-    for _ in range(arguments.rounds):
-        for case in CASES:
+
+def measure(cases: tuple[Case, ...], rounds: int, pieces: int) -> None:
+    """Measure cases in turns, and print a line each."""
+    starts: dict[Case, list[Sample]] = {case: [] for case in cases}
+    costs: dict[Case, list[float]] = {case: [] for case in cases}
+    # One after the other: what a long stream leaves in this process would count as memory of those it starts.
+    for _ in range(rounds):
+        for case in cases:
             starts[case].append(run(case))
-    for _ in range(3):
-        for case in CASES:
-            costs[case].append(cpu_per_piece(case, arguments.pieces))
+    for _ in range(rounds):
+        for case in cases:
+            costs[case].append(cpu_per_piece(case, pieces))
 
-    print(f"{'':40}{'first byte':>14}{'memory':>10}{'CPU a piece':>14}{'delay p50':>12}{'p99':>10}")
-    for case in CASES:
+    print(f"{'':52}{'first byte':>14}{'memory':>10}{'CPU a piece':>14}{'delay p50':>12}{'p99':>10}")
+    for case in cases:
         delays = sorted(run(case, pieces=100, interval=0.02).delays)
         delay = (
             f"{median(delays) * 1000:9.2f} ms{delays[-2] * 1000:7.2f} ms"
@@ -37,7 +49,7 @@ def main() -> None:
             else f"{'(whole)':>12}"
         )
         print(
-            f"{case.name:40}{median([s.first_byte for s in starts[case]]) * 1000:11.0f} ms"
+            f"{case.name:52}{median([s.first_byte for s in starts[case]]) * 1000:11.0f} ms"
             f"{median([s.memory for s in starts[case]]) / 1e6:7.0f} MB{median(costs[case]):11.1f} µs{delay}"
         )
     print(

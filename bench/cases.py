@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from base64 import b64decode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ class Case:
     Attributes:
         name: what it is called in the table.
         command: what starts it, after the interpreter. ``{port}`` is where a web server is to listen.
-        folder: where, below the project's root.
+        folder: where, below the project's root or absolute.
         request: the method-less part of a request: path and headers.
     """
 
@@ -84,12 +84,27 @@ class Sample:
     delays: list[float]
 
 
+def cases_of(revision: str, folder: Path) -> tuple[Case, ...]:
+    """Return the function's own cases as of a git revision, whose sources are put into a folder."""
+    archive = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", revision, "lambda_src"],  # noqa: S607  # whichever git there is
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)  # noqa: S607  # as git
+    return tuple(
+        replace(case, name=f"{case.name} ({revision})", folder=str(folder / "lambda_src"))
+        for case in CASES
+        if case.command == RIVULET
+    )
+
+
 def run(case: Case, *, pieces: int = 1, interval: float = 0) -> Sample:
     """Start the case's function, send it one request and end it."""
     bedrock = Bedrock(pieces, interval)
     api = RuntimeApi(_event(case))
     port = _free_port()
-    environment = _environment(bedrock.port, api.port)
+    environment = _environment(bedrock.port, api.port, ROOT / case.folder)
     began = time.perf_counter_ns()
     process = subprocess.Popen(
         [sys.executable, *(part.format(port=port) for part in case.command)],
@@ -164,7 +179,7 @@ def _delays(at: int, data: bytes) -> list[float]:
     return [(at - int(sent)) / 1e9 for text in documents for sent in re.findall(rb"@(\d+)@", text)]
 
 
-def _environment(bedrock: int, api: int) -> dict[str, str]:
+def _environment(bedrock: int, api: int, task_root: Path) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api}",
@@ -174,7 +189,7 @@ def _environment(bedrock: int, api: int) -> dict[str, str]:
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_LAMBDA_FUNCTION_NAME": "bench",
-        "LAMBDA_TASK_ROOT": str(ROOT / "lambda_src"),
+        "LAMBDA_TASK_ROOT": str(task_root),
         "PYTHONPATH": str(ROOT),
         "RIVULET_MODEL_IDS": _MODEL,
         "POWERTOOLS_SERVICE_NAME": "rivulet",

@@ -86,7 +86,7 @@ def read_request(event: Any, settings: Settings, shapes: Shapes) -> Request:
         raise RequestError(404, "not_found", f"There is nothing at {http.path[:200]}.")
     if http.method not in allowed:
         allow = ", ".join(allowed)
-        message = f"{http.path[:200]} takes {allow}, got {http.method}."
+        message = f"{http.path[:200]} takes {allow}, got {http.method[:200]}."
         raise RequestError(405, "method_not_allowed", message, headers={"allow": allow})
     match, route = next(
         (match, route)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from array import array
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +27,10 @@ from relay.events import (
     ToolResultStart,
     ToolStart,
 )
+from relay.tempo import Tempo, milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from relay.request import ModelCall
 
@@ -82,9 +82,6 @@ _OPENINGS = (
     b'"messageStart"',
     b'"contentBlockStart"',
 )
-_STALL = 1.0  # seconds between two pieces after which whoever reads along begins to wonder
-# The percentiles are those of the first: a stream without end must not fill the memory.
-_TIMES_KEPT = 100_000
 
 
 class Record:
@@ -109,12 +106,8 @@ class Record:
         self._fields: dict[str, Any] = {}
         self._request: Any = None
         self._answer: list[str] = []
-        self._pieces = 0
-        self._latest_piece_at = 0.0
+        self._tempo = Tempo()
         self._first_token_at: float | None = None
-        self._times = array("d")
-        self._longest = 0.0
-        self._stalls = 0
 
     @contextmanager
     def calling(self, call: ModelCall) -> Iterator[None]:
@@ -153,7 +146,6 @@ class Record:
 
     def observe(self, events: Iterable[Event]) -> Iterator[Event]:
         """Pass the events on, and note what they say."""
-        clock = time.perf_counter
         for event in events:
             kind = type(event)
             if kind in _ENDS:
@@ -161,13 +153,9 @@ class Record:
             elif kind is Start:
                 self._note_start(event)  # type: ignore[arg-type]  # it is one
             elif kind is not BlockEnd:
-                now = clock()
-                if self._pieces:
-                    self._note_time_between(now - self._latest_piece_at)
-                self._latest_piece_at = now
-                self._pieces += 1
+                self._tempo.note_piece()
                 if self._first_token_at is None and _has_token(event):
-                    self._first_token_at = now
+                    self._first_token_at = self._tempo.latest
                 if self._log_content:
                     self._note_content(event)
             yield event
@@ -183,7 +171,7 @@ class Record:
         """Write the log record and add the metrics. Call it once, when all is over."""
         fields = self._fields
         fields |= {"status": status, "bytes": bytes_written}
-        fields["duration_ms"] = _milliseconds(time.perf_counter() - self._began)
+        fields["duration_ms"] = milliseconds(time.perf_counter() - self._began)
         if "model" in fields:
             metrics.add_dimension("model", fields["model"])
         metrics.add_metric("Requests", MetricUnit.Count, 1)
@@ -209,13 +197,6 @@ class Record:
         self._fields["model"] = start.model
         self.note(fallback_from=start.fallback_from)
 
-    def _note_time_between(self, seconds: float) -> None:
-        if len(self._times) < _TIMES_KEPT:
-            self._times.append(seconds)
-        self._longest = max(self._longest, seconds)
-        if seconds >= _STALL:
-            self._stalls += 1
-
     def _note_content(self, piece: Event) -> None:
         if isinstance(piece, Text):
             self._answer.append(piece.text)
@@ -232,15 +213,10 @@ class Record:
     def _sum_up(self) -> None:
         """Take into the fields what was counted piece by piece, and what Bedrock has counted."""
         fields = self._fields
-        fields["pieces"] = self._pieces
+        fields["pieces"] = self._tempo.pieces
         if self._first_token_at is not None:
-            fields["time_to_first_token_ms"] = _milliseconds(self._first_token_at - self._began)
-        if self._times:
-            times = sorted(self._times)
-            fields["time_between_pieces_p50_ms"] = _milliseconds(_percentile(times, 50))
-            fields["time_between_pieces_p95_ms"] = _milliseconds(_percentile(times, 95))
-            fields["time_between_pieces_max_ms"] = _milliseconds(self._longest)
-            fields["stalls"] = self._stalls
+            fields["time_to_first_token_ms"] = milliseconds(self._first_token_at - self._began)
+        fields |= self._tempo.summary()
         counted = ((_TOKENS[k], v) for k, v in self.usage.items() if k in _TOKENS)
         counts = {n: v for n, v in counted if isinstance(v, int | float) and abs(v) < _LARGEST}
         fields |= counts
@@ -253,15 +229,6 @@ def _has_token(piece: Event) -> bool:
     if isinstance(piece, Chunk):
         return not any(opening in piece.document[:200] for opening in _OPENINGS)
     return not isinstance(piece, ToolStart | ToolResultStart | ImageStart)
-
-
-def _percentile(times: Sequence[float], percent: int) -> float:
-    """Return a percentile of sorted values: the nearest rank."""
-    return times[-(-len(times) * percent // 100) - 1]
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 3)
 
 
 def _reason(error: BaseException) -> tuple[str, BaseException | None]:

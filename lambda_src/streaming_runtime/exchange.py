@@ -77,9 +77,10 @@ class Exchange:
             for buffer in buffers:
                 rest = memoryview(buffer)
                 while rest:
-                    readiness = self._wait()
-                    if not readiness:
+                    ready = self._ready.poll(0) or self._wait()
+                    if not ready:
                         return False
+                    ((_, readiness),) = ready
                     if not readiness & select.POLLIN:
                         rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
                     elif self.status(PATIENCE) >= 300:
@@ -114,15 +115,13 @@ class Exchange:
         """
         return Answer(self.status(), self._response.headers, self._response.read())
 
-    def _wait(self) -> int:
-        """Wait until something can be sent or read: return which (``POLLIN``, ``POLLOUT``), or 0 at the deadline."""
-        found = self._ready.poll(0)
-        while not found:
-            remaining = self._deadline - time.monotonic()
-            if remaining <= 0:
-                return 0
-            found = self._ready.poll(min(remaining, _LONGEST_WAIT) * 1000)
-        return found[0][1]
+    def _wait(self) -> list[tuple[int, int]]:
+        """Wait until something can be sent or read; return what ``poll`` says, which is nothing at the deadline."""
+        while (remaining := self._deadline - time.monotonic()) > 0:
+            ready = self._ready.poll(min(remaining, _LONGEST_WAIT) * 1000)
+            if ready:
+                return ready
+        return []
 
     def close(self) -> None:
         """Close the connection."""

@@ -144,7 +144,8 @@ class Response:
         if not data:
             return  # an empty chunk would end a chunked body (fact 37)
         with self._lock:
-            self.start()
+            if self._ended or not self.started:
+                self.start()
             self._body.send(data)
             self.bytes_written += len(data)
 

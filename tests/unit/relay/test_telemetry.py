@@ -5,10 +5,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from relay import formats, telemetry
+from relay import formats, telemetry, tempo
 from relay.errors import limit_error, transport_error
 from relay.events import (
     BlockEnd,
@@ -117,7 +115,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(telemetry, "time", clock)
+    for module in (telemetry, tempo):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
@@ -235,37 +234,6 @@ def test_what_only_opens_is_no_token(seen: Seen, clock: Clock, token: Event) -> 
     fields = _told(seen, record)
     assert fields["time_to_first_token_ms"] == 250.0 * (len(NO_TOKENS) + 1)
     assert fields["pieces"] == len(NO_TOKENS) + 2
-
-
-@given(
-    st.lists(st.floats(0, 1e6), min_size=1, max_size=200).map(sorted),
-    st.sampled_from([50, 95]),
-)
-def test_a_percentile_is_the_nearest_rank(times: list[float], percent: int) -> None:
-    """The least of the times that so many in a hundred do not exceed."""
-    found = telemetry._percentile(times, percent)
-    assert found in times
-    assert sum(t <= found for t in times) * 100 >= percent * len(times)
-    assert sum(t < found for t in times) * 100 < percent * len(times)
-
-
-def test_a_stream_without_end_does_not_fill_the_memory(
-    seen: Seen, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The percentiles are those of the first times; the longest one and the stalls are those of all."""
-    monkeypatch.setattr(telemetry, "_TIMES_KEPT", 3)
-    record = Record(log_content=False)
-    waits = [event for wait in (0.25, 0.5, 0.5, 4.0, 1.0) for event in (wait, Text(0, "a"))]
-    _observe(record, START, Text(0, "a"), *waits, DONE, clock=clock)
-    fields = _told(seen, record)
-    assert len(record._times) == 3
-    assert {
-        "pieces": 6,
-        "time_between_pieces_p50_ms": 500.0,
-        "time_between_pieces_p95_ms": 500.0,
-        "time_between_pieces_max_ms": 4000.0,
-        "stalls": 2,
-    }.items() <= fields.items()
 
 
 @pytest.mark.parametrize(("usage", "partial"), [({}, False), ({"outputTokens": 1}, True)])
