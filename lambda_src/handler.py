@@ -46,6 +46,7 @@ _STREAM_HEADERS = {
     "x-content-type-options": "nosniff",  # browsers hold plain text back to guess its type
 }
 
+_LONGEST_BUFFERED = 4_000_000  # bytes: Lambda's 6 MB for an answer that is no stream, in base64
 _SHORTEST = 1.0  # seconds: with less left before the deadline, Bedrock is not asked
 
 settings = Settings.from_environment(os.environ)
@@ -97,7 +98,7 @@ def _answer(
     if is_http(event) and not response.started:
         _refuse(error, request_id, response)
     else:
-        _end(error, response, spoken)
+        _end(Failure(error, record.usage), response, spoken)
 
 
 @dataclass(slots=True)
@@ -139,9 +140,12 @@ class _Stream:
 
     def _ask(self, call: ModelCall, watchdog: Watchdog, opened: ExitStack) -> Iterator[Event]:
         """Return the events of the answer to one call, once the first has come."""
+        instead_of = None if call is self.call else self.call.model
+        self.record.note(
+            model=call.model, fallback_from=instead_of, bedrock_request_id=None, retries=None
+        )
         answer = opened.enter_context(bedrock.stream(call, watchdog))
         self.record.note(bedrock_request_id=answer.request_id, retries=answer.retries)
-        instead_of = None if call is self.call else self.call.model
         start = Start(call.model, self.request_id, instead_of)
         events = LANES[call.operation](answer.frames, start, self.record.usage)
         first = next(events)
@@ -156,6 +160,8 @@ class _Stream:
             events, self.record.usage, has_room=self._has_room, passing=ResponseClosed
         )
         for piece in self.call.format.encode(self.record.observe(told)):
+            if isinstance(self.record.end, Failure) and not self.response.started:
+                raise self.record.end.error  # nothing was told until now, so there is still a status to send
             self.response.write(piece)
         if isinstance(self.record.end, Failure):  # then the invocation is to count as failed, too
             _fail(self.response, self.record.end.error)
@@ -175,7 +181,10 @@ class _Stream:
         self.record.count("heartbeats")
 
     def _has_room(self) -> bool:
-        return self.response.bytes_written < settings.max_response_bytes
+        limit = settings.max_response_bytes
+        if not self.response.streams:
+            limit = min(limit, _LONGEST_BUFFERED)
+        return self.response.bytes_written < limit
 
 
 @contextmanager
@@ -211,12 +220,12 @@ def _refuse(error: RelayError, request_id: str, response: Response) -> None:
     _write_json(response, error.status, {"error": said, **beside})
 
 
-def _end(error: RelayError, response: Response, spoken: Format) -> None:
+def _end(failure: Failure, response: Response, spoken: Format) -> None:
     """Tell the caller in the wire format why there is no answer, or no more of it."""
     if not response.started:
         response.headers.update(spoken.headers)
-    _fail(response, error)
-    for piece in spoken.encode([Failure(error)]):
+    _fail(response, failure.error)
+    for piece in spoken.encode([failure]):
         response.write(piece)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from relay.shapes import describe, invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from relay.settings import Settings
 
@@ -28,6 +28,13 @@ _MAX_TOKENS = frozenset(
         "max_tokens_to_sample",  # Anthropic's text completions
     }
 )
+
+# The objects that it may be in.
+_CONFIGURATIONS = frozenset({"inferenceConfig", "textGenerationConfig"})
+# How many answers of that length there are to be: OpenAI, Cohere, AI21.
+_ANSWERS = frozenset({"n", "num_generations", "numResults"})
+# What models call the messages.
+_CONVERSATIONS = ("messages", "chat_history")
 
 
 def limited_converse(parameters: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
@@ -45,6 +52,7 @@ def limited_converse(parameters: Mapping[str, Any], settings: Settings) -> dict[
     extra = parameters.get("additionalModelRequestFields")
     for name, value in _token_limits(extra):
         _check_tokens(f"additionalModelRequestFields.{name}", value, limit)
+    _check_answers(extra, "additionalModelRequestFields.")
     return {**parameters, "inferenceConfig": {"maxTokens": limit, **inference}}
 
 
@@ -59,28 +67,37 @@ def check_invoke(body: Any, data: bytes, settings: Settings) -> None:
     Raises:
         RequestError: it does.
     """
-    _check_messages(body.get("messages") if isinstance(body, dict) else None, settings)
     limit = settings.max_tokens
+    _check_names(data, _CONVERSATIONS if limit is None else None)
+    for name in _CONVERSATIONS:
+        _check_messages(body.get(name) if isinstance(body, dict) else None, settings, name)
     if limit is None:
         return
-    _check_names(data)
     found = list(_token_limits(body))
     if not found:
         expected = f"from 1 to {limit}, under the name that the model has for it"
         raise invalid("max_tokens", expected, "nothing")
     for name, value in found:
         _check_tokens(name, value, limit)
+    _check_answers(body)
 
 
-def _check_messages(messages: Any, settings: Settings) -> None:
+def _check_messages(messages: Any, settings: Settings, field: str = "messages") -> None:
     if isinstance(messages, list) and len(messages) > settings.max_messages:
-        raise invalid("messages", f"at most {settings.max_messages}", f"{len(messages)}")
+        raise invalid(field, f"at most {settings.max_messages}", f"{len(messages)}")
 
 
 def _check_tokens(field: str, value: Any, limit: int) -> None:
     # Not below 1 either: some take 0 or -1 for no limit at all.
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
         raise invalid(field, f"from 1 to {limit}", describe(value))
+
+
+def _check_answers(body: Any, prefix: str = "") -> None:
+    """Refuse to have more than one answer made: each would have as many tokens as are allowed."""
+    for name in _ANSWERS & body.keys() if isinstance(body, dict) else ():
+        if body[name] != 1:
+            raise invalid(f"{prefix}{name}", "1", describe(body[name]))
 
 
 def _token_limits(body: Any) -> Iterator[tuple[str, Any]]:
@@ -90,15 +107,15 @@ def _token_limits(body: Any) -> Iterator[tuple[str, Any]]:
     for name, value in body.items():
         if name in _MAX_TOKENS:
             yield name, value
-        elif isinstance(value, dict):
+        elif name in _CONFIGURATIONS and isinstance(value, dict):
             yield from ((f"{name}.{n}", v) for n, v in value.items() if n in _MAX_TOKENS)
 
 
-def _check_names(data: bytes) -> None:
-    """Refuse a name that comes twice in an object: which of the two counts is for each reader to say."""
+def _check_names(data: bytes, limited: Collection[str] | None) -> None:
+    """Refuse a name, of these or of any, that comes twice in an object: each reader may take another for it."""
 
     def check(members: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in members]
+        names = [name for name, _ in members if limited is None or name in limited]
         if len(set(names)) < len(names):
             raise invalid("", "each name once in an object", "one twice")
 

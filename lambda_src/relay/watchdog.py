@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Seconds to the next look: never 0, which would mean none at all; some, where a write goes on past the deadline.
 _SOONEST = 0.001
-_OVERDUE = 0.05
+_OVERDUE = 0.5
 _LATEST = 3600.0
 
 
@@ -138,8 +138,9 @@ class Watchdog:
             if waiting_since is not None:
                 self._waiting_since = None  # what is done about it is no wait
                 self._look(waiting_since)
-                self._waiting_since = waiting_since
         finally:
+            # Even where it is to end: what is raised in a finaliser is lost, and has to be raised again.
+            self._waiting_since = waiting_since
             self._set_timer()
 
     def _look(self, waiting_since: float) -> None:

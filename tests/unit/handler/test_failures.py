@@ -255,6 +255,15 @@ def test_an_answer_that_grows_too_long_is_ended(
     assert record(capsys)["error"] == "response_too_large"
 
 
+def test_plain_text_has_a_status_until_its_first_text(ask: Any) -> None:
+    """Events that it writes nothing for commit nothing: a failure after them still is a real 429."""
+    failed = exception("throttlingException", {"message": "private words"})
+    thought = delta(reasoningContent={"text": "hm"})
+    body = ask(Bedrock(MESSAGE_START, thought, failed), accept="text/plain")
+    assert (body.status, body.headers["retry-after"]) == (429, "5")
+    assert body.objects[0]["error"]["code"] == "throttling"
+
+
 def test_more_streams_than_there_is_room_for_are_refused(
     ask: Any, handler: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

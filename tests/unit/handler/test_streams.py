@@ -170,15 +170,15 @@ def test_another_model_answers_where_one_is_busy(
 def test_where_all_are_busy_the_last_one_is_heard(
     ask: Any, choose: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its error is the status, and the record is that of the model that was asked for."""
+    """Its error is the status, and the record is of its call, and says whose place it was to take."""
     choose(fallback_model_ids=(OTHER,))
     unavailable = Bedrock(refuses=bedrock_error("ServiceUnavailableException", "private words"))
     body = ask(Bedrock(refuses=THROTTLED, others={OTHER: unavailable}))
     assert (body.status, body.headers["retry-after"]) == (503, "5")
     assert body.objects[0]["error"]["code"] == "service_unavailable"
     told = record(capsys)
-    assert (told["model"], told["error"]) == (MODEL, "service_unavailable")
-    assert "fallback_from" not in told
+    assert (told["model"], told["fallback_from"]) == (OTHER, MODEL)
+    assert told["error"] == "service_unavailable"
 
 
 def test_a_model_that_fails_otherwise_is_the_only_one_asked(ask: Any, choose: Any) -> None:

@@ -81,7 +81,34 @@ def test_without_a_limit_nothing_is_filled_in() -> None:
         assert limited_converse(request, UNLIMITED) == request
     _check({"prompt": "hi"}, UNLIMITED)
     _check({"max_tokens": 10**9}, UNLIMITED)
-    _check(b'{"max_tokens":1,"max_tokens":2}', UNLIMITED)
+    _check(b'{"max_tokens":1,"max_tokens":2,"n":5}', UNLIMITED)
+
+
+@pytest.mark.parametrize("name", ["n", "num_generations", "numResults"])
+def test_one_answer_is_made(name: str) -> None:
+    """Several would each have as many tokens as are allowed."""
+    _check({"max_tokens": 100, name: 1}, LIMITED)
+    with pytest.raises(RequestError, match=f"{name}: expected 1, got the number 2"):
+        _check({"max_tokens": 100, name: 2}, LIMITED)
+    request = {"additionalModelRequestFields": {name: 2}}
+    with pytest.raises(RequestError, match=f"additionalModelRequestFields.{name}: expected 1"):
+        limited_converse(request, LIMITED)
+
+
+def test_a_limit_in_any_other_object_is_none() -> None:
+    """What a model would pass over does not stand for its limit."""
+    with pytest.raises(RequestError, match="max_tokens: expected from 1 to 100"):
+        _check({"prompt": "hi", "metadata": {"max_tokens": 1}}, LIMITED)
+
+
+@pytest.mark.parametrize("settings", [LIMITED, UNLIMITED], ids=["limited", "unlimited"])
+def test_messages_are_counted_whatever_they_are_called(settings: Settings) -> None:
+    """A conversation under another name, or one that is there twice, is no way around the limit."""
+    many: list[Any] = [{}] * (settings.max_messages + 1)
+    with pytest.raises(RequestError, match="chat_history: expected at most"):
+        _check({"max_tokens": 1, "chat_history": many}, settings)
+    with pytest.raises(RequestError, match="each name once"):
+        _check(b'{"max_tokens":1,"messages":[{}],"messages":[]}', settings)
 
 
 def test_a_conversation_that_asks_for_more_is_refused() -> None:

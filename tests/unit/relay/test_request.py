@@ -469,3 +469,10 @@ def test_any_event_is_a_request_or_refused(event: Any) -> None:
         json.dumps(error.message)
     else:
         assert isinstance(request, Health | ModelCall)
+
+
+def test_a_direct_invocation_is_no_longer_than_a_body_may_be() -> None:
+    """The limit on request bodies holds for the event that stands for one, too."""
+    with pytest.raises(RequestError, match="expected at most 2000 bytes") as caught:
+        _read({"prompt": "ü" * 1000})
+    assert (caught.value.status, caught.value.code) == (413, "payload_too_large")

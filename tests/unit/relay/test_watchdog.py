@@ -319,6 +319,7 @@ def test_a_heartbeat_that_fails_ends_the_wait() -> None:
         watchdog.ask()
         with pytest.raises(Interrupt) as caught:
             _silence()
+        watchdog.rest()
         seen = watchdog.alarms
         _silence(until=lambda: watchdog.alarms > seen + 2)
     assert type(caught.value.error) is CallerGone
@@ -428,3 +429,25 @@ def test_off_duty_nothing_is_watched() -> None:
         with watchdog.on_duty():
             pass
     assert beats.times == []
+
+
+def test_an_interrupt_that_gets_lost_is_raised_again() -> None:
+    """Raised in a finaliser it goes nowhere: the wait is ended all the same, a little later."""
+
+    class Finalised:
+        def __del__(self) -> None:
+            until = time.monotonic() + 0.1
+            while time.monotonic() < until:
+                pass
+
+    lost: list[Any] = []
+    watchdog = Watchdog(deadline=time.monotonic() + 0.05, read_timeout=NEVER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.unraisablehook", lost.append)
+        with watchdog.on_duty():
+            watchdog.ask()
+            Finalised()
+            assert len(lost) == 1
+            with pytest.raises(Interrupt):
+                time.sleep(5)
+            watchdog.rest()
