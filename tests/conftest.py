@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-# For `--hypothesis-profile long`: some ten minutes of fuzzing instead of some seconds.
-settings.register_profile("long", max_examples=20_000, print_blob=True)
+# `--hypothesis-profile long`: tests/unit/relay/test_fuzz.py then takes some ten minutes instead of some seconds.
+settings.register_profile("long", max_examples=6_000, print_blob=True)

@@ -157,6 +157,9 @@ def _read_request(connection: socket.socket, requests: list[bytes]) -> bool:
         if line.lower().startswith(b"content-length:")
     )
     while len(body) < length:
-        body += connection.recv(65536)
+        piece = connection.recv(65536)
+        if not piece:
+            return False
+        body += piece
     requests.append(head + b"\r\n\r\n" + body)
     return True

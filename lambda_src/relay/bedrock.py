@@ -9,6 +9,7 @@ because that one drops what it does not know and is silent about a stream that w
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator  # noqa: TC003  # a field's type
 from contextlib import contextmanager, suppress
@@ -36,6 +37,8 @@ from relay.eventstream import Frame, FrameCut, FrameError, read_frames
 from relay.watchdog import Interrupt
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from relay.request import ModelCall
     from relay.settings import Settings
     from relay.shapes import Shape
@@ -72,6 +75,10 @@ class Bedrock:
             retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
             user_agent_extra="rivulet",
         )
+        if not settings.log_content:
+            # At their level DEBUG, which Lambda's log configuration can choose, they log whole requests.
+            for name in ("boto3", "botocore", "urllib3"):
+                logging.getLogger(name).setLevel(logging.INFO)
         self._client = self._new_client()
         self._is_spoiled = False
 
@@ -98,6 +105,8 @@ class Bedrock:
         try:
             yield Answer(frames, metadata.get("RequestId", ""), metadata.get("RetryAttempts", 0))
         finally:
+            # Now, not when it is collected: its last act is to end a wait, which may be another call's by then.
+            frames.close()
             # What cannot be closed is closed, and the answer's end is told already.
             with suppress(Exception):
                 event_stream.close()
@@ -166,7 +175,7 @@ def _retry_no_silence(caught_exception: Exception | None, **_: Any) -> bool | No
     return False if isinstance(caught_exception, ReadTimeoutError) else None
 
 
-def _frames(raw: Any, watchdog: Watchdog) -> Iterator[Frame]:
+def _frames(raw: Any, watchdog: Watchdog) -> Generator[Frame, None, None]:
     """Yield the frames of a response; raise ``UpstreamError`` for all that can happen on the way."""
     try:
         try:

@@ -47,17 +47,23 @@ def first_answer(calls: list[ModelCall], ask: Callable[[ModelCall], Answer]) -> 
     """Return what ``ask`` does of the first call that it does not find busy.
 
     Raises:
-        UpstreamError: that of the last call asked.
+        UpstreamError: that of the first call, or of a later one that was busy as well. What else a stand-in fails with
+            (no access, a request that it does not read) is not the fault of who asked for another model.
     """
-    *others, last = calls
-    for call in others:
+    busy: UpstreamError | None = None
+    for call in calls:
         try:
             return ask(call)
         except UpstreamError as error:
-            if error.status not in _BUSY:
+            if busy is None and error.status not in _BUSY:
                 raise
-            logger.warning("fallback", extra={"from": call.model, "error": error.code})
-    return ask(last)
+            if len(calls) > 1:
+                logger.warning("fallback", extra={"from": call.model, "error": error.code})
+            if error.status not in _BUSY:
+                break
+            busy = error
+    assert busy is not None  # noqa: S101  # for the type checker: there is a call at least
+    raise busy
 
 
 def _foundation_model(model: str) -> str:

@@ -150,7 +150,9 @@ def _direct(event: Any, settings: Settings, shapes: Shapes) -> Request:
         strict_json.check_depth(event)
     except ValueError as error:
         raise invalid("", "JSON", f"something that is {error}") from None
-    data = json.dumps(event, ensure_ascii=False).encode(errors="surrogatepass")
+    data = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode(
+        errors="surrogatepass"
+    )
     if len(data) > settings.max_request_bytes:
         _too_large(settings.max_request_bytes)
     return _converse(event, formats.NDJSON, "direct", settings, shapes)

@@ -31,6 +31,7 @@ _ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
 _ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
 # Up to here a chunk is joined with its size line and sent at once; above, the copy costs more than a second packet.
 _JOIN_LIMIT = 64 * 1024
+_LONGEST_WAIT = 86_400.0  # seconds: sockets take no timeouts of many years
 # AWS's server takes no more than 4 KB of trailers: after longer ones the whole response counts as cut short.
 _TRAILERS_LIMIT = 3_900
 _ERROR_TYPE_LIMIT = 128
@@ -165,12 +166,20 @@ class StreamedBody:
         """Send the end; return the status of Lambda's answer, or ``None`` when the connection broke without one."""
         if self._exchange is not None:
             complete = self._exchange.send(b"0\r\n" + self._trailers + b"\r\n")
-            self._take_answer(self._exchange, None if complete else self._patience())
+            # Lambda answers once the caller has taken everything, which may be never.
+            self._take_answer(self._exchange, self._time_left() if complete else self._patience())
         return self._answer
 
     def _patience(self) -> float:
         """Return how many seconds to wait for an answer to what could not be sent."""
-        return min(PATIENCE, max(0.0, self._deadline - time.monotonic()))
+        left = self._time_left()
+        return PATIENCE if left is None else min(PATIENCE, left)
+
+    def _time_left(self) -> float | None:
+        """Return the seconds until the deadline, but never 0, with which nothing would be waited for; or ``None``."""
+        if self._deadline == math.inf:
+            return None
+        return min(max(self._deadline - time.monotonic(), 0.001), _LONGEST_WAIT)
 
     def _send(self, *buffers: bytes) -> None:
         if self._exchange is not None:

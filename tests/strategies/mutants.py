@@ -48,7 +48,7 @@ def spelled(draw: DrawFn, value: Any) -> str:
     if not isinstance(value, dict):
         return json.dumps(value)
     members = list(value.items())
-    if members and not draw(st.integers(0, 4)):
+    if members and not draw(st.integers(0, 19)):
         members.append((draw(st.sampled_from(list(value))), draw(JSON)))
     pairs = []
     for name, member in members:

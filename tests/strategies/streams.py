@@ -167,6 +167,12 @@ class Stream:
         return {"type": "error", "code": self.code, **counted}
 
 
+def known(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a caller is told as ``Stream.told`` has it: without what only an error knows of itself."""
+    of_an_error = {"message", "retryable", "original_status"} if told["type"] == "error" else set()
+    return {name: value for name, value in told.items() if name not in of_an_error}
+
+
 class Raw:
     """Does for a stream what urllib3's response does.
 

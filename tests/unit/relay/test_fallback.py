@@ -166,5 +166,23 @@ def test_the_last_models_failure_is_told(warnings: list[tuple[str, dict[str, Any
     """Where all are busy, the last one's error is what the caller hears."""
     last = bedrock_error("ServiceUnavailableException")
     assert _asked(THROTTLED, last) == (["model-0", "model-1"], last)
+    assert len(warnings) == 2
     assert _asked(last) == (["model-0"], last)
-    assert len(warnings) == 1
+    assert len(warnings) == 2, "nothing was passed over"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        bedrock_error("AccessDeniedException"),
+        bedrock_error("ValidationException"),
+        transport_error("read_timeout"),
+    ],
+    ids=lambda error: error.code,
+)
+def test_a_stand_ins_own_failure_does_not_hide_the_first_ones(
+    warnings: list[tuple[str, dict[str, Any]]], error: UpstreamError
+) -> None:
+    """The caller asked for a model that is busy, and may try again; the log says what is wrong with the other."""
+    assert _asked(THROTTLED, error, "c") == (["model-0", "model-1"], THROTTLED)
+    assert warnings[-1] == ("fallback", {"from": "model-1", "error": error.code})

@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from base64 import b64encode
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import botocore.session
 from botocore.eventstream import DuplicateHeader, EventStreamBuffer
@@ -27,20 +25,19 @@ from relay.formats import EVENT_STREAM, NDJSON, SSE, TEXT
 from relay.grammar import well_formed
 from relay.lanes import LANES
 from relay.limits import _MAX_TOKENS
-from relay.request import Health, ModelCall, read_request
+from relay.request import Health, ModelCall, Request, read_request
 from relay.settings import Settings
 from relay.watchdog import Watchdog
 from streaming_runtime import ResponseClosed
 from tests.readers import read_ndjson, read_sse, read_text
-from tests.strategies.mutants import ANY, LONG, MARK, mutants, spelled
+from tests.strategies.mutants import MARK
 from tests.strategies.noise import noise
+from tests.strategies.requests import invocations
 from tests.strategies.streams import Fault, Raw, Stream
 from tests.strategies.values import SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from hypothesis.strategies import DrawFn
 
     from relay.shapes import Shape
 
@@ -108,98 +105,18 @@ def test_botocore_reads_the_same_frames(data: bytes) -> None:
         assert len(ours) >= len(theirs)
 
 
-MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
-PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
+MODELS = (
+    "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc",
+)
 MOST_TOKENS, MOST_MESSAGES = 100, 3
 _ENVIRONMENT = {
-    "RIVULET_MODEL_IDS": f"{MODEL},{PROFILE}",
+    "RIVULET_MODEL_IDS": ",".join(MODELS),
     "RIVULET_MAX_REQUEST_BYTES": "20000",
     "RIVULET_MAX_MESSAGES": str(MOST_MESSAGES),
 }
 UNLIMITED = Settings.from_environment(_ENVIRONMENT)
 LIMITED = Settings.from_environment({**_ENVIRONMENT, "RIVULET_MAX_TOKENS": str(MOST_TOKENS)})
-
-IMAGE = {"image": {"format": "png", "source": {"bytes": "AAEC"}}}
-MESSAGE = {"role": "user", "content": [{"text": "hi"}, IMAGE]}
-CONVERSE_BODIES: list[dict[str, Any]] = [
-    {"prompt": "hi"},
-    {"prompt": "hi", "system": "Be brief.", "inferenceConfig": {"temperature": 0.5}},
-    {
-        "modelId": PROFILE,
-        "messages": [{"role": "user", "content": [{"text": "hi"}]}],
-        "toolConfig": {"tools": [{"toolSpec": {"name": "a", "inputSchema": {"json": {}}}}]},
-        "requestMetadata": {"a": "b"},
-    },
-    {"messages": [{"role": "user", "content": "hi"}], "additionalModelRequestFields": {"a": 1}},
-    {"messages": [MESSAGE]},
-]
-INVOKE_BODIES: list[dict[str, Any]] = [
-    {"anthropic_version": "bedrock-2023-05-31", "messages": [MESSAGE]},
-    {"schemaVersion": "messages-v1", "messages": [MESSAGE], "inferenceConfig": {}},
-    {"inputText": "hi", "textGenerationConfig": {"temperature": 0}},
-]
-MODEL_PATHS = [
-    f"/model/{model}/invoke-with-response-stream"
-    for model in (MODEL, quote(MODEL, safe=""), PROFILE, quote(PROFILE, safe=""))
-]
-SEGMENTS = st.sampled_from(["/", "/model/", "%", "%ff", "..", MODEL]) | st.text() | LONG
-HEADERS = {
-    "accept": st.sampled_from(["*/*", "application/x-ndjson;q=0.5, */*;q=nan", ";", ""]) | LONG,
-    "content-type": st.sampled_from(["application/json;", "a/b+json", "text/css"]) | LONG,
-    "X-Amzn-Bedrock-Trace": st.sampled_from(["ENABLED", "a\r\nb", "ü", ""]) | LONG,
-    "x-amzn-bedrock-request-metadata": st.text(),
-}
-TOKENS = st.sampled_from([5, 5, 5, MOST_TOKENS, MOST_TOKENS + 1, 10**30, -1, 1e2, "5", True, None])
-
-
-@st.composite
-def bodies(draw: DrawFn, known: list[dict[str, Any]]) -> Any:
-    """Draw a body that asks for tokens, under any name in any place, and for messages."""
-    body = dict(draw(st.sampled_from(known)))
-    names = st.sampled_from(sorted(_MAX_TOKENS)) | st.just("maxTokens")
-    places = ["inferenceConfig", "additionalModelRequestFields", "", *body]
-    for place in draw(st.lists(st.sampled_from(places), max_size=2)):
-        if isinstance(body.get(place, {}), dict):
-            body[place] = {**body.get(place, {}), draw(names): draw(TOKENS)}
-    body |= body.pop("", {})
-    if "messages" in body:
-        body["messages"] = body["messages"] * draw(st.sampled_from([1, 1, 0, 3, 4, 999]))
-    return body
-
-
-@st.composite
-def url_events(draw: DrawFn) -> Any:
-    """Draw an event of a function URL's."""
-    path = draw(st.sampled_from(["/stream"] * 4 + MODEL_PATHS))
-    known = CONVERSE_BODIES if path == "/stream" else INVOKE_BODIES
-    body, in_base64 = draw(bodies(known).flatmap(spelled)), draw(st.booleans())
-    return {
-        "rawPath": path,
-        "headers": {"content-type": "application/json"},
-        "requestContext": {"http": {"method": "POST", "path": path}},
-        "body": b64encode(body.encode()).decode() if in_base64 else body,
-        "isBase64Encoded": in_base64,
-    }
-
-
-@st.composite
-def spoiled_events(draw: DrawFn) -> Any:
-    """Draw one in which something is not as it should be."""
-    event = draw(url_events())
-    match draw(st.sampled_from(["path", "method", "headers", "body", "body", "anything"])):
-        case "path":
-            event["rawPath"] = "".join(draw(st.lists(SEGMENTS)))
-        case "method":
-            event["requestContext"]["http"]["method"] = draw(st.sampled_from(["GET", ""]) | LONG)
-        case "headers":
-            event["headers"] = draw(st.fixed_dictionaries({}, optional=HEADERS))
-        case "body" if event["isBase64Encoded"]:
-            event["body"] = draw(st.binary(max_size=9).map(lambda b: b64encode(b)[1:].decode()))
-        case "body":
-            event["body"] = draw(mutants(json.loads(event["body"])).flatmap(spelled) | st.text())
-        case _:
-            event = draw(mutants(event))
-    return event
 
 
 class Shapes:
@@ -213,14 +130,15 @@ class Shapes:
 
 
 class Members(list[tuple[str, Any]]):
-    """A JSON object's, those of the same name included."""
+    """The members of a JSON object, those of the same name included."""
 
 
 def members(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the members of an object."""
-    yield from (
-        value.items() if isinstance(value, dict) else value if isinstance(value, Members) else ()
-    )
+    """Yield a JSON value's members, if it is an object."""
+    if isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, Members):
+        yield from value
 
 
 def tokens(body: Any) -> Iterator[Any]:
@@ -238,44 +156,36 @@ def check_limits(call: ModelCall, settings: Settings) -> None:
     else:
         body = json.loads(asked["body"], object_pairs_hook=Members)
         messages = dict(members(body)).get("messages")
-        assert not isinstance(messages, list) or isinstance(messages, Members) or len(messages) <= 3
+        assert type(messages) is not list or len(messages) <= MOST_MESSAGES
         wanted = list(tokens(body))
     if settings is LIMITED:
         assert wanted
-        assert all(type(value) is int and value <= MOST_TOKENS for value in wanted)
+        assert all(type(value) is int and 1 <= value <= MOST_TOKENS for value in wanted)
 
 
-INVOCATIONS = [
-    url_events(),
-    url_events(),
-    spoiled_events(),
-    spoiled_events(),
-    bodies(CONVERSE_BODIES),
-    bodies(CONVERSE_BODIES).flatmap(mutants),
-    ANY,
-]
+def read(event: Any, chosen: Settings) -> Request | RequestError:
+    """Return what becomes of an event, either way."""
+    try:
+        return read_request(event, chosen, Shapes())
+    except RequestError as error:
+        return error
 
 
 @fuzz
-@given(
-    event=st.sampled_from(INVOCATIONS).flatmap(lambda invocations: invocations),
-    chosen=st.sampled_from([UNLIMITED, LIMITED]),
-)
+@given(event=invocations(MODELS), chosen=st.sampled_from([UNLIMITED, LIMITED]))
 def test_any_event_is_a_request_within_the_limits_or_refused(event: Any, chosen: Settings) -> None:
     """Whatever Lambda hands over is a call that may be made, or a 4xx that repeats little of it."""
-    try:
-        request = read_request(event, chosen, Shapes())
-    except RequestError as error:
-        assert 400 <= error.status < 500  # noqa: PT017  # both ways out are right
-        assert re.fullmatch("[a-z]+(_[a-z]+)*", error.code)  # noqa: PT017  # as above
-        assert len(error.message) <= 1000  # noqa: PT017  # as above
-        assert error.message.count(MARK) <= 200  # noqa: PT017  # as above
-        assert all(len(value) < 100 for value in error.headers.values())  # noqa: PT017  # as above
-        json.dumps(error.told(), allow_nan=False)
-        return
-    if isinstance(request, ModelCall):
+    request = read(event, chosen)
+    if isinstance(request, RequestError):
+        assert 400 <= request.status < 500
+        assert re.fullmatch("[a-z]+(_[a-z]+)*", request.code)
+        assert len(request.message) <= 1000
+        assert request.message.count(MARK) <= 200
+        assert all(len(value) < 100 for value in request.headers.values())
+        json.dumps(request.told(), allow_nan=False)
+    elif isinstance(request, ModelCall):
         assert request.parameters["modelId"] == request.model
-        assert request.model in chosen.model_ids
+        assert request.model in MODELS
         check_limits(request, chosen)
     else:
         assert request == Health()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -241,3 +242,16 @@ def test_silence_is_not_tried_again(
         request_dict={"context": {}},
     )
     assert (answer is not False) == tried_again
+
+
+def test_no_library_logs_what_was_said(bedrock: Bedrock) -> None:
+    """At DEBUG they would log whole requests, whatever level the root has; the deployment's own switch lets them."""
+    names = ("boto3", "botocore", "botocore.endpoint", "urllib3.connectionpool")
+    assert bedrock is not None
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.DEBUG)
+    try:
+        assert not any(logging.getLogger(name).isEnabledFor(logging.DEBUG) for name in names)
+    finally:
+        root.setLevel(level)

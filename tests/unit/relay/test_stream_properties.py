@@ -24,7 +24,7 @@ from streaming_runtime import ResponseClosed
 from tests.frames import exception
 from tests.readers import read_as_boto3, read_frames, read_ndjson, read_sse, read_text
 from tests.strategies.sent import SECRET, Sent
-from tests.strategies.streams import START, Fault, Raw, Stream, streams
+from tests.strategies.streams import START, Fault, Raw, Stream, known, streams
 from tests.strategies.values import SIZES, cut, in_unicode
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 CONVERSE, INVOKE = "ConverseStream", "InvokeModelWithResponseStream"
 OFFERED = {CONVERSE: formats.CONVERSE, INVOKE: formats.INVOKE}
 ENDS = {"done", "error"}
-OF_AN_ERROR = {"message", "retryable", "original_status"}  # what a stream does not know of it
 
 fast = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # An error that Bedrock words in lines, and a failure that no SDK would take for one.
@@ -103,12 +102,6 @@ def only(sent: Sent, operation: str) -> Stream:
 def objects(stream: Stream) -> list[Any]:
     """Return all that callers are told."""
     return read_ndjson(Relay(stream, NDJSON).relay())
-
-
-def known(told: Any) -> dict[str, Any]:
-    """Return what is told, but for what only the error itself knows."""
-    hidden = OF_AN_ERROR if told["type"] == "error" else set()
-    return {name: value for name, value in told.items() if name not in hidden}
 
 
 @in_json
