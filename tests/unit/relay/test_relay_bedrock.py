@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +15,7 @@ from botocore.parsers import ResponseParserError
 from urllib3 import exceptions as urllib3
 
 from relay.errors import RelayError
+from relay.watchdog import Watchdog
 from tests.frames import LAST_CHUNK, MESSAGE_START, chunk
 from tests.unit.relay.fake_boto import (
     CALLS,
@@ -242,6 +245,20 @@ def test_silence_is_not_tried_again(
         request_dict={"context": {}},
     )
     assert (answer is not False) == tried_again
+
+
+def test_a_stream_that_was_left_ends_no_later_wait(
+    bedrock: Bedrock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is over when it is left, not when the garbage collector closes it: the watch over the next call goes on."""
+    answers(bedrock, monkeypatch, {"stream": EventStream(Raw(chunk({}), chunk({})))})
+    watchdog = Watchdog(deadline=time.monotonic() + 60, read_timeout=60)
+    with bedrock.stream(a_call(), watchdog) as answer:
+        next(answer.frames)
+    watchdog.ask()
+    assert isinstance(answer.frames, Generator)
+    answer.frames.close()  # as the garbage collector does, some time later
+    assert watchdog._waiting_since is not None
 
 
 def test_no_library_logs_what_was_said(bedrock: Bedrock) -> None:
