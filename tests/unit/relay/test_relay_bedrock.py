@@ -261,14 +261,20 @@ def test_a_stream_that_was_left_ends_no_later_wait(
     assert watchdog._waiting_since is not None
 
 
-def test_no_library_logs_what_was_said(bedrock: Bedrock) -> None:
-    """At DEBUG they would log whole requests, whatever level the root has; the deployment's own switch lets them."""
-    names = ("boto3", "botocore", "botocore.endpoint", "urllib3.connectionpool")
-    assert bedrock is not None
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.WARNING], ids=logging.getLevelName)
+@pytest.mark.usefixtures("bedrock")
+def test_no_library_logs_what_was_said(level: int) -> None:
+    """At DEBUG they would log whole requests: they warn, and no more, whatever level the root has."""
     root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.DEBUG)
+    before = root.level
+    root.setLevel(level)
     try:
-        assert not any(logging.getLogger(name).isEnabledFor(logging.DEBUG) for name in names)
+        for name in (
+            "boto3",
+            "botocore.endpoint",
+            "botocore.credentials",
+            "urllib3.connectionpool",
+        ):
+            assert logging.getLogger(name).getEffectiveLevel() == logging.WARNING
     finally:
-        root.setLevel(level)
+        root.setLevel(before)
