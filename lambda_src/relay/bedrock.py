@@ -76,8 +76,8 @@ class Bedrock:
             user_agent_extra="rivulet",
         )
         if not settings.log_content:
-            # At DEBUG, which Lambda's log configuration can choose for all, they log whole requests. A level of their own
-            # overrides the root's, so one below its default would let them say more than before.
+            # At DEBUG, which Lambda's log configuration can choose for all, they log whole requests. A level of their
+            # own overrides the root's, so one below its default would let them say more than before.
             for name in ("boto3", "botocore", "urllib3"):
                 logging.getLogger(name).setLevel(logging.WARNING)
         self._client = self._new_client()
