@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from relay import __version__, formats
 from relay.bedrock import Bedrock
-from relay.errors import RelayError, internal_error, limit_error
+from relay.errors import RelayError, UpstreamError, internal_error, limit_error, sdk_exception
 from relay.events import Failure, Start
 from relay.fallback import calls, first_answer
 from relay.grammar import well_formed
 from relay.lanes import LANES
-from relay.request import Health, ModelCall, is_http, read_request
+from relay.request import Health, ModelCall, is_for_sdk, is_http, read_request
 from relay.settings import Settings
 from relay.telemetry import Record, logger, metrics, tracer
 from relay.watchdog import Heartbeat, Watchdog
@@ -96,7 +96,7 @@ def _answer(
     if error is None or record.ended:  # a stream has one end
         return
     if is_http(event) and not response.started:
-        _refuse(error, request_id, response)
+        _refuse(error, request_id, response, for_sdk=is_for_sdk(event))
     else:
         _end(Failure(error, record.usage), response, spoken)
 
@@ -144,7 +144,11 @@ class _Stream:
         self.record.note(
             model=call.model, fallback_from=instead_of, bedrock_request_id=None, retries=None
         )
-        answer = opened.enter_context(bedrock.stream(call, watchdog))
+        try:
+            answer = opened.enter_context(bedrock.stream(call, watchdog))
+        except UpstreamError as error:
+            self.record.note(bedrock_request_id=error.request_id, retries=error.retries)
+            raise
         self.record.note(bedrock_request_id=answer.request_id, retries=answer.retries)
         start = Start(call.model, self.request_id, instead_of)
         events = LANES[call.operation](answer.frames, start, self.record.usage)
@@ -211,12 +215,13 @@ def _why(closed: ResponseClosed) -> str:
     return "response_too_large" if closed.status == 413 else "caller_gone"
 
 
-def _refuse(error: RelayError, request_id: str, response: Response) -> None:
+def _refuse(error: RelayError, request_id: str, response: Response, *, for_sdk: bool) -> None:
     """Tell the caller by an HTTP status why there is no answer."""
-    response.headers.update(error.headers)
+    named = {"x-amzn-errortype": sdk_exception(error.status)} if for_sdk else {}
+    response.headers.update({**named, **error.headers})
     said = {**error.told(), "request_id": request_id}
     # The AWS SDKs look for the message beside the error, where there is an exception for them to raise.
-    beside = {"message": error.message} if "x-amzn-errortype" in error.headers else {}
+    beside = {"message": error.message} if "x-amzn-errortype" in response.headers else {}
     _write_json(response, error.status, {"error": said, **beside})
 
 

@@ -162,13 +162,16 @@ def _refusal(error: ClientError) -> UpstreamError:
     """Return what Bedrock's own error becomes."""
     said = error.response.get("Error", {})
     metadata = error.response.get("ResponseMetadata", {})
-    return bedrock_error(
+    refusal = bedrock_error(
         said.get("Code", ""),
         said.get("Message", ""),
         metadata.get("HTTPStatusCode"),
         retry_after=metadata.get("HTTPHeaders", {}).get("retry-after"),
         original_status=error.response.get("originalStatusCode"),
     )
+    refusal.request_id = metadata.get("RequestId", "")
+    refusal.retries = metadata.get("RetryAttempts", 0)
+    return refusal
 
 
 def _retry_no_silence(caught_exception: Exception | None, **_: Any) -> bool | None:

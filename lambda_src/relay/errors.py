@@ -17,6 +17,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from relay.redaction import redact
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -60,6 +62,16 @@ _TRANSPORT = {
     "corrupt": Kind(502, True, "Bedrock's stream was damaged on the way."),
 }
 
+# Of the exceptions that Bedrock's callers know, those that are nearest to a status.
+_SDK_EXCEPTIONS = {
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    408: "ModelTimeoutException",
+    429: "ThrottlingException",
+    500: "InternalServerException",
+    504: "ModelTimeoutException",
+}
+
 # What only this deployment can know.
 _LIMITS = {
     "timeout": Kind(504, True, "The time that this deployment gives an answer is over."),
@@ -69,8 +81,6 @@ _LIMITS = {
     ),
 }
 
-# ARNs, percent-encoded or not, and account ids.
-_SECRETS = re.compile(r"arn(?::|%3A)[^\s,;'\")\]]+|(?<!\d)\d{12}(?!\d)", re.IGNORECASE)
 _NAMELESS = "unknown"  # the code of what has no exception's name
 _LONGEST_NAME = 100  # it becomes a header, too
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -119,7 +129,15 @@ class RequestError(RelayError):
 
 
 class UpstreamError(RelayError):
-    """Bedrock's fault, or the way's to it."""
+    """Bedrock's fault, or the way's to it.
+
+    Attributes:
+        request_id: Bedrock's own, for its support, where it has answered the call.
+        retries: how often boto3 tried again.
+    """
+
+    request_id = ""
+    retries = 0
 
 
 class LimitError(RelayError):
@@ -188,9 +206,11 @@ def bedrock_error(
     )
 
 
-def redact(text: str) -> str:
-    """Return what Bedrock says without the names of resources and accounts."""
-    return _SECRETS.sub("…", text)
+def sdk_exception(status: int) -> str:
+    """Return the exception that an AWS SDK is to raise for a failure with this status that has no name of Bedrock's."""
+    return _SDK_EXCEPTIONS.get(
+        status, "ValidationException" if status < 500 else "ServiceUnavailableException"
+    )
 
 
 def _retry_after(kind: Kind, said: str | None = None) -> dict[str, str]:

@@ -9,12 +9,11 @@ with their usage; one that ends without has been cut, however cleanly its connec
 
 from __future__ import annotations
 
-import json
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from relay import strict_json
-from relay.errors import RelayError, UpstreamError, bedrock_error, redact, transport_error
+from relay.errors import RelayError, UpstreamError, bedrock_error, transport_error
 from relay.events import (
     BlockEnd,
     Chunk,
@@ -35,7 +34,7 @@ from relay.events import (
     ToolStart,
     Unknown,
 )
-from relay.eventstream import encode
+from relay.redaction import redact_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -167,40 +166,7 @@ def _event_type(frame: Frame) -> str:
     else:
         error = bedrock_error(headers.get(":error-code", ""), headers.get(":error-message", ""))
     # A frame of another kind, or of none, is a failure to nobody else: readers pass over it.
-    raise _ExceptionFrame(error, _told(frame) if kind in {"exception", "error"} else None)
-
-
-def _told(frame: Frame) -> bytes:
-    """Return a frame in which Bedrock reports a failure, without the names of resources that it may give away."""
-    headers = {name: redact(value) for name, value in frame.headers.items()}
-    payload = _redacted(frame.payload)
-    if payload == frame.payload and headers == frame.headers:
-        return frame.data
-    return encode(headers, payload)
-
-
-def _redacted(payload: bytes) -> bytes:
-    """Return JSON as JSON, whose escapes a name may end at or be written in, and anything else as text."""
-    text = payload.decode(errors="replace")
-    said = redact(text)
-    try:
-        body = strict_json.parse(payload)
-    except ValueError:
-        return payload if said == text else said.encode()
-    told = _redacted_value(body)
-    return payload if (said, told) == (text, body) else json.dumps(told).encode()
-
-
-def _redacted_value(value: Any) -> Any:
-    match value:
-        case str():
-            return redact(value)
-        case list():
-            return [_redacted_value(item) for item in value]
-        case dict():
-            return {redact(name): _redacted_value(member) for name, member in value.items()}
-        case _:
-            return value
+    raise _ExceptionFrame(error, redact_frame(frame) if kind in {"exception", "error"} else None)
 
 
 def _parse(frame: Frame) -> dict[str, Any]:

@@ -94,16 +94,9 @@ def read_request(event: Any, settings: Settings, shapes: Shapes) -> Request:
         for method, pattern, route in _ROUTES
         if method == http.method and (match := pattern.fullmatch(http.path))
     )
-    try:
-        return route(http, match, settings, shapes)
-    except RequestError as error:
-        if http.path.startswith("/model/"):  # an AWS SDK is to know what to raise
-            exception = _SDK_EXCEPTIONS.get(error.status, "ValidationException")
-            error.headers = {"x-amzn-errortype": exception, **error.headers}
-        raise
+    return route(http, match, settings, shapes)
 
 
-_SDK_EXCEPTIONS = {404: "ResourceNotFoundException"}
 # What a request context holds: function URLs (payload 2.0), REST APIs (payload 1.0), load balancers.
 _HTTP_KEYS = frozenset({"http", "httpMethod", "elb"})
 
@@ -112,6 +105,11 @@ def is_http(event: Any) -> bool:
     """Tell an HTTP request's event from a direct invocation, where there is no status to answer with."""
     context = event.get("requestContext") if isinstance(event, dict) else None
     return isinstance(context, dict) and not _HTTP_KEYS.isdisjoint(context)
+
+
+def is_for_sdk(event: Any) -> bool:
+    """Tell whether the route is one of Bedrock's own, where an AWS SDK is to know what to raise."""
+    return is_http(event) and str(event.get("rawPath")).startswith("/model/")
 
 
 def _http(event: Mapping[str, Any]) -> _Http:

@@ -326,6 +326,11 @@ class Stage:
         self._functions: dict[str, LocalFunction] = {}
         self._pool = self._stack.enter_context(ThreadPoolExecutor(len(FORMATS)))
 
+    @property
+    def url(self) -> str:
+        """Where the function with the usual settings is."""
+        return self._function({}).url
+
     def close(self) -> None:
         self._stack.close()
 
@@ -482,6 +487,35 @@ def test_after_the_first_byte(stage: Stage, row: Failure) -> None:
     }
     seen = stage.ask(row.settings, scripts, slowly=row.slowly)
     assert seen == {form: expected_after(row, form) for form in FORMATS}
+
+
+# By the script: what boto3 raises where Bedrock gave the failure no name of its own.
+RAISED = {
+    "cut after=0": "ServiceUnavailableException",
+    "stall after=0": "ModelTimeoutException",
+    "exception after=0 name=": "ServiceUnavailableException",
+    "refuse name=ModelErrorException": "ModelErrorException",
+}
+
+
+@pytest.mark.xdist_group("failures")
+@pytest.mark.parametrize("script", RAISED)
+def test_an_sdk_raises_an_exception_that_it_knows(stage: Stage, script: str) -> None:
+    """On Bedrock's own routes any failure before the first byte has a name and a message, to boto3 as well."""
+    client = boto3.client(
+        "bedrock-runtime",
+        endpoint_url=stage.url,
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    message = {"role": "user", "content": f"hi [fault: {script}]"}
+    body = {"anthropic_version": "x", "max_tokens": 5, "messages": [message]}
+    with pytest.raises(getattr(client.exceptions, RAISED[script])) as caught:
+        client.invoke_model_with_response_stream(modelId=CLAUDE, body=json.dumps(body))
+    client.close()
+    assert caught.value.response["Error"]["Message"].endswith(".")
 
 
 def table() -> str:

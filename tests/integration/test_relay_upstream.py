@@ -133,6 +133,18 @@ def test_bedrocks_refusals_keep_their_status(
 
 
 @pytest.mark.xdist_group("relay upstream")
+def test_a_refusal_is_recorded_with_what_support_asks_for(
+    upstream: Upstream, function: LocalFunction
+) -> None:
+    """Bedrock's own request id, and how often the call was tried again."""
+    refused = refusal(429, "ThrottlingException", "slow down")
+    upstream.answer = _sends(refused.replace(b"\r\n", b"\r\nx-amzn-RequestId: bedrocks-own\r\n", 1))
+    answer = ask(function.url)
+    record = _record(function, answer.headers["x-request-id"])
+    assert (record["bedrock_request_id"], record["retries"]) == ("bedrocks-own", 1)
+
+
+@pytest.mark.xdist_group("relay upstream")
 def test_a_try_that_succeeds_is_all_the_caller_sees(
     upstream: Upstream, function: LocalFunction
 ) -> None:

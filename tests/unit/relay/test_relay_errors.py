@@ -14,9 +14,9 @@ from relay.errors import (
     bedrock_error,
     internal_error,
     limit_error,
-    redact,
     transport_error,
 )
+from relay.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
