@@ -29,8 +29,8 @@ _MAX_TOKENS = frozenset(
     }
 )
 
-# The objects that it may be in.
-_CONFIGURATIONS = frozenset({"inferenceConfig", "textGenerationConfig"})
+# Where models read it: at the top, or in one of these. In another object it is checked, but does not count.
+_PLACES = frozenset({"", "inferenceConfig", "textGenerationConfig"})
 # How many answers of that length there are to be: OpenAI, Cohere, AI21.
 _ANSWERS = frozenset({"n", "num_generations", "numResults"})
 # What models call the messages.
@@ -73,12 +73,12 @@ def check_invoke(body: Any, data: bytes, settings: Settings) -> None:
         _check_messages(body.get(name) if isinstance(body, dict) else None, settings, name)
     if limit is None:
         return
-    found = list(_token_limits(body))
-    if not found:
+    found = dict(_token_limits(body))
+    for name, value in found.items():
+        _check_tokens(name, value, limit)
+    if not any(name.rpartition(".")[0] in _PLACES for name in found):
         expected = f"from 1 to {limit}, under the name that the model has for it"
         raise invalid("max_tokens", expected, "nothing")
-    for name, value in found:
-        _check_tokens(name, value, limit)
     _check_answers(body)
 
 
@@ -107,7 +107,7 @@ def _token_limits(body: Any) -> Iterator[tuple[str, Any]]:
     for name, value in body.items():
         if name in _MAX_TOKENS:
             yield name, value
-        elif name in _CONFIGURATIONS and isinstance(value, dict):
+        elif isinstance(value, dict):
             yield from ((f"{name}.{n}", v) for n, v in value.items() if n in _MAX_TOKENS)
 
 
