@@ -134,14 +134,17 @@ class Watchdog:
 
     def _on_alarm(self, _number: int, _frame: object) -> None:
         waiting_since = self._waiting_since
-        try:
-            if waiting_since is not None:
-                self._waiting_since = None  # what is done about it is no wait
+        if waiting_since is not None:
+            self._waiting_since = None  # what is done about it is no wait
+            try:
                 self._look(waiting_since)
-        finally:
-            # Even where it is to end: what is raised in a finaliser is lost, and has to be raised again.
-            self._waiting_since = waiting_since
-            self._set_timer()
+            except Interrupt:
+                # Raised in a finaliser it is lost, and has to be raised again; but not while the wait is being left.
+                self._start_timer(_OVERDUE)
+                raise
+            finally:
+                self._waiting_since = waiting_since
+        self._set_timer()
 
     def _look(self, waiting_since: float) -> None:
         """Do what is due in a wait."""
@@ -169,12 +172,15 @@ class Watchdog:
 
     def _set_timer(self) -> None:
         """Let the alarm go off when something may be due next."""
-        if not self._on_duty:
-            return
         now = time.monotonic()
         waiting_since = now if self._waiting_since is None else self._waiting_since
         due = min(self._deadline, self._stalled_at(waiting_since))
         if self._heartbeat is not None:
             due = min(due, self._beat_at(waiting_since, self._heartbeat))
-        delay = max(due - now, _SOONEST) if due > now else _OVERDUE
-        signal.setitimer(signal.ITIMER_REAL, min(delay, _LATEST))
+        # Due by now, it is so since the last look, and there is another at once; unless nothing is waited for.
+        at_least = _OVERDUE if due <= now and self._waiting_since is None else _SOONEST
+        self._start_timer(max(due - now, at_least))
+
+    def _start_timer(self, seconds: float) -> None:
+        if self._on_duty:
+            signal.setitimer(signal.ITIMER_REAL, min(seconds, _LATEST))

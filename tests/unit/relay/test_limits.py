@@ -97,10 +97,10 @@ def test_one_answer_is_made(name: str) -> None:
 
 def test_a_limit_in_any_other_object_is_none() -> None:
     """What a model would pass over does not stand for its limit, and may not be above it either."""
-    with pytest.raises(RequestError, match="^invalid_request: max_tokens: .* got nothing"):
+    with pytest.raises(RequestError, match=r"^invalid_request: max_tokens: .* got nothing"):
         _check({"prompt": "hi", "metadata": {"max_tokens": 1}}, LIMITED)
     more = {"max_tokens": 1, "additionalModelRequestFields": {"max_completion_tokens": 101}}
-    with pytest.raises(RequestError, match="additionalModelRequestFields.max_completion_tokens:"):
+    with pytest.raises(RequestError, match=r"additionalModelRequestFields\.max_completion_tokens:"):
         _check(more, LIMITED)
 
 

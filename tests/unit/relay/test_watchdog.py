@@ -8,10 +8,12 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
+from relay import watchdog as watchdog_module
 from relay.errors import LimitError, RelayError, UpstreamError
 from relay.watchdog import Heartbeat, Interrupt, Watchdog
 
@@ -450,4 +452,29 @@ def test_an_interrupt_that_gets_lost_is_raised_again() -> None:
             assert len(lost) == 1
             with pytest.raises(Interrupt):
                 time.sleep(5)
+            watchdog.rest()
+
+
+@pytest.mark.parametrize("due", ["heartbeat", "stall", "deadline"])
+def test_what_falls_due_while_the_timer_is_set_is_not_put_off(due: str) -> None:
+    """The clock goes on between a look, which comes a moment too soon, and the next alarm: it is not far away."""
+    now = 1000.0
+    alarms: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        clock = SimpleNamespace(monotonic=lambda: now)
+        patch.setattr(watchdog_module, "time", clock)
+        patch.setattr(signal, "setitimer", lambda _, seconds, *__: alarms.append(seconds))
+        watchdog = Watchdog(
+            deadline=now + (5 if due == "deadline" else NEVER),
+            read_timeout=5 if due == "stall" else NEVER,
+            heartbeat=Heartbeat(lambda: None, 5, 5) if due == "heartbeat" else None,
+        )
+        with watchdog.on_duty():
+            watchdog.listen()
+            watchdog.wait()
+            times = iter([1004.999999, 1005.000001])
+            clock.monotonic = lambda: next(times)
+            watchdog._on_alarm(signal.SIGALRM, None)
+            assert alarms[-1] <= 0.001
+            clock.monotonic = lambda: now
             watchdog.rest()
