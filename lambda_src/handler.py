@@ -151,7 +151,8 @@ class _Stream:
             raise
         self.record.note(bedrock_request_id=answer.request_id, retries=answer.retries)
         start = Start(call.model, self.request_id, instead_of)
-        events = LANES[call.operation](answer.frames, start, self.record.usage)
+        lane = LANES[call.operation]
+        events = lane(answer.frames, start, self.record.usage, watchdog.expect_no_more)
         first = next(events)
         if isinstance(first, Failure):
             opened.close()

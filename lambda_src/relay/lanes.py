@@ -10,7 +10,7 @@ with their usage; one that ends without has been cut, however cleanly its connec
 from __future__ import annotations
 
 from base64 import b64decode
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 from relay import strict_json
 from relay.errors import RelayError, UpstreamError, bedrock_error, transport_error
@@ -41,7 +41,18 @@ if TYPE_CHECKING:
 
     from relay.eventstream import Frame
 
-    Lane: TypeAlias = Callable[[Iterable[Frame], Start, dict[str, Any]], Iterator[Event]]
+    class Lane(Protocol):
+        """Makes events of frames."""
+
+        def __call__(
+            self,
+            frames: Iterable[Frame],
+            start: Start,
+            usage: dict[str, Any],
+            on_complete: Callable[[], None] = ...,
+        ) -> Iterator[Event]:
+            """Yield the events of a stream."""
+
 
 _METRICS = "amazon-bedrock-invocationMetrics"
 # What is in a document that counts something; others are not parsed.
@@ -64,6 +75,10 @@ _MODELS_USAGE_NAMES = {
 }
 
 
+# What makes a ConverseStream complete: why the model stopped, and what Bedrock has counted.
+_ENDING = frozenset({"messageStop", "metadata"})
+
+
 class _ExceptionFrame(Exception):
     """A frame in which Bedrock reports a failure."""
 
@@ -73,8 +88,15 @@ class _ExceptionFrame(Exception):
         self.frame = frame
 
 
+def _nobody() -> None:
+    """Whoever need not know."""
+
+
 def converse_events(
-    frames: Iterable[Frame], start: Start, usage: dict[str, Any]
+    frames: Iterable[Frame],
+    start: Start,
+    usage: dict[str, Any],
+    on_complete: Callable[[], None] = _nobody,
 ) -> Iterator[Event]:
     """Yield the events of a ConverseStream.
 
@@ -82,10 +104,10 @@ def converse_events(
         frames: the stream; reading it may raise ``RelayError``.
         start: the start event, for when Bedrock has begun to answer.
         usage: filled with what Bedrock has counted, once it has.
+        on_complete: called when nothing is missing from the answer any more, for what may still come.
     """
     started = False
-    stop: dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
+    ending: dict[str, dict[str, Any]] = {}
     error: RelayError | _ExceptionFrame | None = None
     try:
         for frame in frames:
@@ -95,28 +117,32 @@ def converse_events(
                 yield start
             if name in _PIECES:
                 yield _PIECES[name](frame)
-            elif name == "messageStop":
-                stop = _parse(frame)
-            elif name == "metadata":
-                metadata = _parse(frame)
-                usage.update(_object(metadata.get("usage")))
+            elif name in _ENDING:
+                ending[name] = _parse(frame)
+                usage.update(_object(ending[name].get("usage")))
+                if ending.keys() == _ENDING:
+                    on_complete()
             elif name != "messageStart":  # which says what Start said: the assistant speaks
                 yield Unknown(name, frame.payload, frame.data)
     except (RelayError, _ExceptionFrame) as raised:
         error = raised
     # The usage comes after the stop reason (fact 3). With both the answer is complete, and a connection that breaks
     # after them breaks nothing; without both the end has not been seen. What Bedrock reports itself is always told.
-    if stop is None or metadata is None or isinstance(error, _ExceptionFrame):
+    if ending.keys() != _ENDING or isinstance(error, _ExceptionFrame):
         yield _failure(error, usage)
     else:
-        details = {
-            k: v for k, v in (stop | metadata).items() if k not in {"stopReason", "usage", "p"}
-        }
-        reason = stop.get("stopReason")
+        said = ending["messageStop"] | ending["metadata"]
+        details = {k: v for k, v in said.items() if k not in {"stopReason", "usage", "p"}}
+        reason = ending["messageStop"].get("stopReason")
         yield Done(reason if isinstance(reason, str) else None, usage, details)
 
 
-def invoke_events(frames: Iterable[Frame], start: Start, usage: dict[str, Any]) -> Iterator[Event]:
+def invoke_events(
+    frames: Iterable[Frame],
+    start: Start,
+    usage: dict[str, Any],
+    on_complete: Callable[[], None] = _nobody,
+) -> Iterator[Event]:
     """Yield the events of an InvokeModelWithResponseStream; the arguments are those of ``converse_events``."""
     started = False
     metrics: dict[str, Any] | None = None
@@ -131,7 +157,9 @@ def invoke_events(frames: Iterable[Frame], start: Start, usage: dict[str, Any]) 
                 document = _document(frame)
                 if _COUNTS[0] in document or _COUNTS[1] in document:
                     found = _count(document, usage)
-                    metrics = metrics if found is None else found
+                    if found is not None:
+                        metrics = found
+                        on_complete()
                 yield Chunk(document, frame.data)
             else:
                 yield Unknown(name, frame.payload, frame.data)

@@ -29,7 +29,18 @@ _MAX_TOKENS = frozenset(
     }
 )
 
-# Where models read it: at the top, or in one of these. In another object it is checked, but does not count.
+# Where a family of models reads it. What stands elsewhere is checked, but does not count.
+_READ_BY = {
+    "ai21.": {"max_tokens", "maxTokens"},
+    "amazon.nova": {"inferenceConfig.maxTokens", "inferenceConfig.max_new_tokens"},
+    "amazon.titan": {"textGenerationConfig.maxTokenCount"},
+    "anthropic.": {"max_tokens", "max_tokens_to_sample"},
+    "cohere.": {"max_tokens"},
+    "meta.": {"max_gen_len"},
+    "mistral.": {"max_tokens"},
+    "openai.": {"max_tokens", "max_completion_tokens"},
+}
+# Where any model may: others, and those that an ARN does not name.
 _PLACES = frozenset({"", "inferenceConfig", "textGenerationConfig"})
 # How many answers of that length there are to be: OpenAI, Cohere, AI21.
 _ANSWERS = frozenset({"n", "num_generations", "numResults"})
@@ -56,10 +67,11 @@ def limited_converse(parameters: Mapping[str, Any], settings: Settings) -> dict[
     return {**parameters, "inferenceConfig": {"maxTokens": limit, **inference}}
 
 
-def check_invoke(body: Any, data: bytes, settings: Settings) -> None:
+def check_invoke(model: str, body: Any, data: bytes, settings: Settings) -> None:
     """Refuse an InvokeModel request that asks for more than the limits.
 
     Args:
+        model: the model's id.
         body: what its JSON says.
         data: the JSON itself.
         settings: the limits.
@@ -76,6 +88,9 @@ def check_invoke(body: Any, data: bytes, settings: Settings) -> None:
     found = dict(_token_limits(body))
     for name, value in found.items():
         _check_tokens(name, value, limit)
+    names = next((names for family, names in _READ_BY.items() if family in model), None)
+    if names is not None and names.isdisjoint(found):
+        raise invalid(" or ".join(sorted(names)), f"from 1 to {limit}", "nothing")
     if not any(name.rpartition(".")[0] in _PLACES for name in found):
         expected = f"from 1 to {limit}, under the name that the model has for it"
         raise invalid("max_tokens", expected, "nothing")

@@ -206,7 +206,7 @@ def _invoke(http: _Http, match: re.Match[str], settings: Settings, shapes: Shape
             raise invalid(name, "printable ASCII", describe(value))
     body = _body(http, settings)
     # Refused here rather than by Bedrock, but sent as it came.
-    check_invoke(_parse(body), body, settings)
+    check_invoke(model, _parse(body), body, settings)
     shape = shapes.input_shape("InvokeModelWithResponseStream")
     parameters = {
         "modelId": model,

@@ -5,13 +5,14 @@ A value that cannot be used fails the function's initialisation, with the variab
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+_LARGEST = 10**9  # beyond some of these no timer and no socket can count
 
 Number = TypeVar("Number", int, float)
 Default = TypeVar("Default", int, float, None)
@@ -102,10 +103,12 @@ def _number(
         return default
     with suppress(ValueError):
         value = kind(text)
-        if 0 < value < math.inf:
+        if 0 < value <= _LARGEST:
             return value
     what = "a whole number" if kind is int else "a number"
-    raise ValueError(f"RIVULET_{name.upper()}: expected {what} above 0, got {text!r}")
+    raise ValueError(
+        f"RIVULET_{name.upper()}: expected {what} above 0 and at most {_LARGEST}, got {text!r}"
+    )
 
 
 def _flag(environment: Mapping[str, str], name: str) -> bool:

@@ -22,10 +22,12 @@ from relay.events import (
     Event,
     Failure,
     ImageStart,
+    Reasoning,
     Start,
     Text,
     ToolResultStart,
     ToolStart,
+    Unknown,
 )
 from relay.tempo import Tempo, milliseconds
 
@@ -77,6 +79,7 @@ _LARGEST = 2**360  # beyond that CloudWatch takes no number for a metric, and Po
 _ENDS = frozenset({Done, Failure})
 # What models' own schemas send before their first token.
 _OPENINGS = (
+    b'"ping"',
     b'"message_start"',
     b'"content_block_start"',
     b'"messageStart"',
@@ -228,7 +231,9 @@ def _has_token(piece: Event) -> bool:
     """Tell whether a piece brings some of the answer itself; of a model's own documents, those that open it do not."""
     if isinstance(piece, Chunk):
         return not any(opening in piece.document[:200] for opening in _OPENINGS)
-    return not isinstance(piece, ToolStart | ToolResultStart | ImageStart)
+    if isinstance(piece, Text | Reasoning):
+        return piece.text != ""
+    return not isinstance(piece, ToolStart | ToolResultStart | ImageStart | Unknown)
 
 
 def _reason(error: BaseException) -> tuple[str, BaseException | None]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Seconds to the next look: never 0, which would mean none at all; some, where a write goes on past the deadline.
 _SOONEST = 0.001
 _OVERDUE = 0.5
+_LINGER = 1.0  # seconds for a connection to be closed once the answer on it is complete
 _LATEST = 3600.0
 
 
@@ -131,6 +132,11 @@ class Watchdog:
         if not self._answering:
             self._answering = True
             self._set_timer()  # from now on a silence may be shorter
+
+    def expect_no_more(self) -> None:
+        """Note that the answer is complete: its connection is to be closed soon, and is not worth waiting for."""
+        self._read_timeout = min(self._read_timeout, _LINGER)
+        self._set_timer()
 
     def _on_alarm(self, _number: int, _frame: object) -> None:
         waiting_since = self._waiting_since

@@ -276,6 +276,24 @@ def test_a_stall_is_ended(function: LocalFunction, *, trickles: bool) -> None:
     _wait_for_ending(function, "peer left")
 
 
+@pytest.mark.xdist_group("relay time")
+@pytest.mark.parametrize("lane", ["converse", "invoke"])
+def test_a_complete_answer_does_not_wait_for_its_connection_to_close(lane: str) -> None:
+    """All of it has come: the caller has the end soon, although Bedrock's connection stays open and silent."""
+
+    def answer(call: Call) -> Script:
+        return [*honest_answer(call), Pause(60)]
+
+    with LocalFunction(pace=IMMEDIATE, answer=answer) as function:
+        began = time.monotonic()
+        if lane == "converse":
+            got = ask(function.url, body=CONVERSE_BODY, accept=NDJSON)
+        else:
+            got = ask(function.url, INVOKE_PATH, body=INVOKE_BODY, accept=NDJSON)
+        assert got.objects[-1]["type"] == "done"
+        assert time.monotonic() - began < 20
+
+
 def _wait_for_ending(function: LocalFunction, ending: str) -> None:
     until = time.monotonic() + 5
     while function.bedrock.calls[-1].performance.ending != ending:

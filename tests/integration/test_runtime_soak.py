@@ -299,8 +299,9 @@ def test_three_thousand_streams() -> None:
         list(pool.map(call, [range(1000 + n, 3000, PROCESSES) for n in range(PROCESSES)]))
         assert sorted(function.pids) == pids
         for pid in pids:
-            # The call for the next invocation may be on its way, now or then.
-            Footprint.of(pid).assert_within(warm[pid], memory=2 * KIB, descriptors=1)
+            # Two may be there now that were not then: the call for the next invocation on its way, and a
+            # connection to Bedrock that the latest answer has left open for the next one.
+            Footprint.of(pid).assert_within(warm[pid], memory=2 * KIB, descriptors=2)
 
 
 def _ask_for(function: LocalFunction, number: int) -> None:

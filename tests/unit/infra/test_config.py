@@ -91,7 +91,9 @@ def test_refuses(key: str, given: Any, expected: str) -> None:
 
 def test_a_setting_is_checked_as_the_function_will() -> None:
     """A value that the function could not start with fails before it is deployed, in the function's own words."""
-    expected = "RIVULET_MAX_TOKENS: expected a whole number above 0, got 'many'"
+    expected = (
+        "RIVULET_MAX_TOKENS: expected a whole number above 0 and at most 1000000000, got 'many'"
+    )
     with pytest.raises(ConfigError, match=expected):
         Config(settings=("max_tokens=many",))
 

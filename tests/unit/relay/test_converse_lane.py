@@ -191,6 +191,21 @@ def test_metadata_may_come_before_the_stop() -> None:
     assert converse(METADATA, MESSAGE_STOP) == [START, DONE]
 
 
+@pytest.mark.parametrize("ends", [(MESSAGE_STOP, METADATA), (METADATA, MESSAGE_STOP)])
+def test_it_is_said_when_nothing_is_missing(ends: tuple[bytes, bytes]) -> None:
+    """At the second of the two that make an answer complete, and not before."""
+    said: list[int] = []
+    sent: list[bytes] = []
+
+    def frames() -> Iterator[Frame]:
+        for data in (MESSAGE_START, *ends):
+            sent.append(data)
+            yield from stream((data,))
+
+    list(converse_events(frames(), START, {}, lambda: said.append(len(sent))))
+    assert said == [3]
+
+
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
 def test_an_exception_is_told_wherever_it_comes(at: int) -> None:
     """Even after stop reason and usage: what Bedrock itself reports is not hidden, and is the only end."""

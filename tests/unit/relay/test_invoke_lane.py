@@ -124,6 +124,15 @@ def test_what_a_model_counts_itself_is_known_meanwhile(
     assert (code_of(end), failure(end).usage) == ("truncated", usages[-1])
 
 
+def test_it_is_said_when_nothing_is_missing() -> None:
+    """Bedrock's own count is the last of an answer."""
+    said: list[str] = []
+    list(invoke_events(stream((chunk({}),)), START, {}, lambda: said.append("too early")))
+    assert said == []
+    list(invoke_events(stream((chunk({}), LAST_CHUNK)), START, {}, lambda: said.append("now")))
+    assert said == ["now"]
+
+
 def test_bedrocks_count_replaces_the_models() -> None:
     """Once Bedrock has counted, nothing is left of what the model said, not even what Bedrock leaves out."""
     said = {"input_tokens": 1, "output_tokens": 1, "cache_read_input_tokens": 1}

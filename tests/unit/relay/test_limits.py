@@ -42,9 +42,9 @@ TOO_MUCH = [
 ]
 
 
-def _check(body: Any, settings: Settings = LIMITED) -> None:
+def _check(body: Any, settings: Settings = LIMITED, model: str = MODEL) -> None:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    check_invoke(json.loads(data), data, settings)
+    check_invoke(model, json.loads(data), data, settings)
 
 
 def _refused(check: Any, *args: Any) -> str:
@@ -102,6 +102,28 @@ def test_a_limit_in_any_other_object_is_none() -> None:
     more = {"max_tokens": 1, "additionalModelRequestFields": {"max_completion_tokens": 101}}
     with pytest.raises(RequestError, match=r"additionalModelRequestFields\.max_completion_tokens:"):
         _check(more, LIMITED)
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "told"),
+    [
+        ("us.anthropic.claude-x", {"max_gen_len": 1}, "max_tokens or max_tokens_to_sample"),
+        ("meta.llama3", {"max_tokens": 1}, "max_gen_len"),
+        (
+            "amazon.nova-lite-v1:0",
+            {"maxTokens": 1},
+            "inferenceConfig.maxTokens or inferenceConfig.max_new_tokens",
+        ),
+        ("arn:aws:bedrock:us-east-1::foundation-model/mistral.x", {"maxTokens": 1}, "max_tokens"),
+    ],
+)
+def test_the_limit_stands_where_the_model_reads_it(model: str, body: Any, told: str) -> None:
+    """Another family's name for it may be one that this model passes over."""
+    expected = f"{told}: expected from 1 to 100, got nothing"
+    assert _refused(lambda: _check(body, model=model)) == expected
+    _check(body, model="arn:aws:bedrock:us-east-1:1:application-inference-profile/abc")
+    _check({"anthropic_version": "x", "max_tokens": 100}, model="global.anthropic.claude-x")
+    _check({"inferenceConfig": {"maxTokens": 100}}, model="eu.amazon.nova-pro-v1:0")
 
 
 @pytest.mark.parametrize("settings", [LIMITED, UNLIMITED], ids=["limited", "unlimited"])

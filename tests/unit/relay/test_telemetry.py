@@ -207,6 +207,10 @@ NO_TOKENS: list[Event] = [
     ToolStart(0, {"name": "look"}),
     ToolResultStart(0, {}),
     ImageStart(0, "png"),
+    Text(0, ""),
+    Reasoning(0, ""),
+    Unknown("new", b"{}", b""),
+    Chunk(b'{"type":"ping"}', b""),
 ]
 TOKENS: list[Event] = [
     Text(0, "a"),
@@ -217,7 +221,6 @@ TOKENS: list[Event] = [
     ToolResult(0, []),
     Image(0, {}),
     Citation(0, {}),
-    Unknown("new", b"{}", b""),
     Chunk(b'{"type":"content_block_delta","delta":{"text":"a"}}', b""),
     Chunk(rb'{"delta":{"text":"\"message_start\""}}', b""),
     Chunk(b'{"delta":{"text":"%b"},"of":"message_start"}' % (b"a" * 200), b""),

@@ -264,6 +264,15 @@ def test_a_stall_ends_a_wait(begin: Begin) -> None:
     assert seconds >= 0.15
 
 
+def test_an_answer_that_is_complete_is_not_waited_for() -> None:
+    """Its connection has a moment to be closed, however long a silence may be otherwise."""
+    for read_timeout, at_least in ((NEVER, 0.99), (0.05, 0.05)):
+        watchdog = _watchdog(read_timeout=read_timeout, heartbeat=Beats().every(60.0))
+        error, seconds = _ended(watchdog, *_begin_answering(watchdog), watchdog.expect_no_more)
+        assert _as_told(error) == STALL
+        assert at_least <= seconds < PATIENCE / 2
+
+
 @pytest.mark.parametrize("begin", [_begin_asking, _begin_asking_another])
 def test_a_call_may_take_longer(begin: Begin) -> None:
     """While a model is asked, the first or another one, boto3 waits, and knows how often it tries: that is no stall."""
