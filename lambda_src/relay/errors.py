@@ -96,7 +96,10 @@ class RelayError(Exception):
         retryable: whether the same request may succeed later.
         headers: response headers that belong to the status.
         original_status: the status that the model itself failed with behind Bedrock, where Bedrock says so.
+        field: the path of what is wrong in the request, where it is one thing.
     """
+
+    field: str | None = None
 
     def __init__(
         self,

@@ -32,11 +32,13 @@ class Start:
         model: the model that answers.
         request_id: the caller's handle on this stream.
         fallback_from: the model that was asked for, where another one stands in for it.
+        created: when, in seconds since 1970.
     """
 
     model: str
     request_id: str
     fallback_from: str | None = None
+    created: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +139,15 @@ class BlockEnd:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A document of an invoke stream.
+    """A document of an invoke stream, or the whole answer of an API that does not stream.
 
     Attributes:
         document: one JSON document in the model's own schema, as the model wrote it.
-        frame: the event stream frame it came in, as it came.
+        frame: the event stream frame it came in, as it came; empty outside of a stream.
     """
 
     document: bytes
-    frame: bytes
+    frame: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,10 @@ def convert(value: Any, shape: Shape, field: str) -> Any:
 
 def invalid(field: str, expected: str, got: str) -> RequestError:
     """Return the answer to a field that is not as it should be."""
-    where = f"{field[:200]}: " if field else "the body: "
-    return RequestError(400, "invalid_request", f"{where}expected {expected}, got {got}")
+    where = field[:200] if field else "the body"
+    error = RequestError(400, "invalid_request", f"{where}: expected {expected}, got {got}")
+    error.field = field[:200] or None
+    return error
 
 
 def describe(value: Any) -> str:

@@ -6,29 +6,15 @@ tell, as soon as it has it, and never holds, joins or splits what came.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING
 
-from relay.events import Event
 from relay.formats import eventstream, json_objects, text
+from relay.formats.format import Api, Asked, Format, Refusal
 
-Encode: TypeAlias = Callable[[Iterable[Event]], Iterator[bytes]]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-
-class Format(NamedTuple):
-    """A wire format.
-
-    Attributes:
-        headers: the response headers that announce it.
-        encode: the function that makes its bytes.
-        heartbeat: the bytes that break a silence between two pieces and mean nothing (fact 63); none where every byte
-            means something.
-    """
-
-    headers: Mapping[str, str]
-    encode: Encode
-    heartbeat: bytes = b""
-
+__all__ = ["CONVERSE", "INVOKE", "NDJSON", "Api", "Asked", "Format", "Refusal"]
 
 SSE = Format(
     {"content-type": "text/event-stream; charset=utf-8"},
