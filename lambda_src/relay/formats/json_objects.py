@@ -7,25 +7,15 @@ and keeps the name ``error`` for itself.
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 from relay import events as e
 from relay import strict_json
+from relay.formats.json_line import dump, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_dump_ascii = json.JSONEncoder(separators=(",", ":")).encode
-_LINE_ENDS_TO_SPACES = bytes.maketrans(b"\r\n", b"  ")  # in JSON they are only ever white space
-# Line ends to Unicode, though not to SSE or NDJSON: many readers of lines split at them all the same.
-_LINE_ENDS_TO_ESCAPES = (
-    ("\x85".encode(), rb"\u0085"),
-    ("\u2028".encode(), rb"\u2028"),
-    ("\u2029".encode(), rb"\u2029"),
-)
 
 
 def server_sent_events(events: Iterable[e.Event]) -> Iterator[bytes]:
@@ -42,19 +32,7 @@ def ndjson(events: Iterable[e.Event]) -> Iterator[bytes]:
 
 def _encode(event: e.Event) -> bytes:
     """Return one line of JSON in UTF-8."""
-    line = _chunk(event.document) if isinstance(event, e.Chunk) else _object(_describe(event))
-    if not line.isascii():
-        for line_end, escape in _LINE_ENDS_TO_ESCAPES:
-            line = line.replace(line_end, escape)
-    return line
-
-
-def _object(value: dict[str, Any]) -> bytes:
-    try:
-        return _dump(value).encode()
-    except UnicodeEncodeError:
-        # Half a surrogate pair, the other half being in the next piece: JSON's escapes can carry it, UTF-8 cannot.
-        return _dump_ascii(value).encode()
+    return _chunk(event.document) if isinstance(event, e.Chunk) else dump(_describe(event))
 
 
 def _chunk(document: bytes) -> bytes:
@@ -63,7 +41,7 @@ def _chunk(document: bytes) -> bytes:
         strict_json.parse(document)
     except ValueError:
         return b'{"type":"chunk","bytes":"%b"}' % b64encode(document)
-    return b'{"type":"chunk","chunk":%b}' % document.translate(_LINE_ENDS_TO_SPACES)
+    return b'{"type":"chunk","chunk":%b}' % one_line(document)
 
 
 def _describe(event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  # one case an event
