@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# ConverseStream and InvokeModelWithResponseStream are both allowed by this one action (fact 21). The
-# day that a route calls Converse or InvokeModel, "bedrock:InvokeModel" joins it here.
-INVOKE_ACTIONS = ("bedrock:InvokeModelWithResponseStream",)
+# Converse needs the first and ConverseStream the second: neither has an action of its own (fact 21).
+INVOKE_ACTIONS = ("bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream")
+COUNT_ACTIONS = ("bedrock:CountTokens",)
 GUARDRAIL_ACTIONS = ("bedrock:ApplyGuardrail",)
 
 # The first part of a system-defined inference profile's id. A profile of a geography that is not
@@ -54,6 +54,9 @@ class Model:
     model_id: str
     arn: str
     reached: tuple[str, ...] = ()  # the foundation models that an inference profile routes to
+    counted: tuple[
+        str, ...
+    ] = ()  # the foundation model that tokens are counted for, which no profile is
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +75,7 @@ def statements(models: Iterable[str], guardrails: Iterable[str] = ()) -> tuple[S
     invoked = _unique(found.arn for found in resolved)
     reached = _unique(arn for found in resolved for arn in found.reached)
     profiles = _unique(found.arn for found in resolved if found.reached)
+    counted = _unique(arn for found in resolved for arn in found.counted)
     applied = _unique(guardrail_arn(text) for text in guardrails)
     candidates = (
         Statement(sid="InvokeModels", actions=INVOKE_ACTIONS, resources=invoked),
@@ -84,6 +88,7 @@ def statements(models: Iterable[str], guardrails: Iterable[str] = ()) -> tuple[S
             resources=reached,
             conditions={"StringEquals": {"bedrock:InferenceProfileArn": profiles}},
         ),
+        Statement(sid="CountTokens", actions=COUNT_ACTIONS, resources=counted),
         Statement(sid="ApplyGuardrails", actions=GUARDRAIL_ACTIONS, resources=applied),
     )
     return tuple(statement for statement in candidates if statement.resources)
@@ -106,7 +111,8 @@ def model(text: str) -> Model:
             model_id, model_id, arn["id"], partition=arn["partition"], region=arn["region"]
         )
     if arn and arn["type"] in DIRECT:
-        return Model(model_id, model_id)
+        counted = (model_id,) if arn["type"] == "foundation-model" else ()
+        return Model(model_id, model_id, counted=counted)
     if not _ID.fullmatch(model_id):
         raise ValueError(
             "expected a model id ('amazon.nova-lite-v1:0'), an inference profile id "
@@ -114,7 +120,8 @@ def model(text: str) -> Model:
         )
     if model_id.partition(".")[0] in GEOGRAPHIES:
         return _profile(model_id, f"{_MINE}:{PROFILE}/{model_id}", model_id)
-    return Model(model_id, f"{_HERE}::foundation-model/{model_id}")
+    here = f"{_HERE}::foundation-model/{model_id}"
+    return Model(model_id, here, counted=(here,))
 
 
 def guardrail_arn(text: str) -> str:
@@ -147,7 +154,9 @@ def _profile(
     reached = tuple(
         f"arn:{partition}:bedrock:{name}::foundation-model/{routed}" for name in regions
     )
-    return Model(model_id, arn, reached)
+    # By a profile's id the function counts for its model at home; what has an ARN for a name, Bedrock does not count.
+    counted = () if model_id.startswith("arn:") else (f"{_HERE}::foundation-model/{routed}",)
+    return Model(model_id, arn, reached, counted)
 
 
 def _application_profile(arn: str, source: str) -> Model:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from infra import bedrock_access
+from infra import bedrock_access, cors
 from infra.package import SOURCE
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ _Settings = _load_settings()
 SETTINGS = tuple(
     setting.name
     for setting in fields(_Settings)
-    if setting.name not in {"model_ids", "fallback_model_ids", "log_content"}
+    if setting.name not in {"model_ids", "model_aliases", "fallback_model_ids", "log_content"}
 )
 
 
@@ -144,6 +144,13 @@ def _setting(text: str) -> None:
     function_settings({name: value})
 
 
+def _alias(text: str) -> None:
+    """Check the form of an alias; whether its model is one of the deployment's is checked with those."""
+    name, equals, model = text.partition("=")
+    if not (name.strip() and equals and model.strip()):
+        raise ValueError("expected name=model")
+
+
 def function_settings(chosen: Mapping[str, str]) -> Any:
     """Return the settings as the function will read them from its environment.
 
@@ -172,9 +179,13 @@ class Config:
     )
     # The first is what a request gets that names no model.
     model_ids: tuple[str, ...] = _choice((DEFAULT_MODEL_ID,), _texts(bedrock_access.model, least=1))
+    # Names that clients insist on, written as `name=model`; a model is named as the function is called with it.
+    model_aliases: tuple[str, ...] = _choice((), _texts(_alias, least=0))
     # They answer where the model that was asked for is busy. Callers need not be allowed to name them.
     fallback_model_ids: tuple[str, ...] = _choice((), _texts(bedrock_access.model, least=0))
     guardrail_ids: tuple[str, ...] = _choice((), _texts(bedrock_access.guardrail_arn, least=0))
+    # Browsers on these may call the URL; on none, where it is empty.
+    cors_origins: tuple[str, ...] = _choice((), _texts(cors.origin, least=0))
     architecture: str = _choice("arm64", _one_of("arm64", "x86_64"))
     # The work is waiting, and waiting is billed by memory. Lambda gives CPU in proportion to it:
     # 256 MB holds the process (about 55 MB) and makes its 0.3 s of start-up last 2 s at worst.
@@ -203,6 +214,17 @@ class Config:
                 object.__setattr__(self, choice.name, choice.metadata["read"](value))
             except ValueError as error:
                 raise ConfigError(f"{choice.name}: {error}; got {value!r}") from None
+        try:
+            _Settings.from_environment(
+                {
+                    "RIVULET_MODEL_IDS": ",".join(self.called_model_ids),
+                    "RIVULET_MODEL_ALIASES": ",".join(self.model_aliases),
+                }
+            )
+        except ValueError as error:
+            _, _, message = str(error).partition(": ")
+            message = message.replace("RIVULET_MODEL_IDS", "model_ids")
+            raise ConfigError(f"model_aliases: {message}") from None
         if len(self.settings_by_name) < len(self.settings):
             raise ConfigError(f"settings: expected each name once; got {self.settings!r}")
         margin = function_settings(self.settings_by_name).deadline_margin
@@ -211,6 +233,11 @@ class Config:
                 "settings: expected a deadline_margin of at most half of timeout_seconds, "
                 f"which is {self.timeout_seconds}; got {margin:g}"
             )
+
+    @property
+    def called_model_ids(self) -> tuple[str, ...]:
+        """The models as Bedrock is called with them: without what an application profile was copied from."""
+        return tuple(bedrock_access.model(text).model_id for text in self.model_ids)
 
     @property
     def settings_by_name(self) -> dict[str, str]:

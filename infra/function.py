@@ -14,7 +14,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra import bedrock_access, package
+from infra import bedrock_access, cors, package
 from infra.bytecode import CODE_ROOT
 from infra.config import RETENTION, Config
 from infra.dependencies import Target
@@ -54,6 +54,7 @@ class BedrockStreamFunction(Construct):
         self.url = self.function.add_function_url(
             auth_type=lambda_.FunctionUrlAuthType.AWS_IAM,
             invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
+            cors=_cors(config.cors_origins),
         )
 
     def grant_invoke_url(self, grantee: iam.IGrantable) -> iam.Grant:
@@ -99,6 +100,18 @@ class BedrockStreamFunction(Construct):
         )
 
 
+def _cors(origins: tuple[str, ...]) -> lambda_.FunctionUrlCorsOptions | None:
+    if not origins:
+        return None
+    return lambda_.FunctionUrlCorsOptions(
+        allowed_origins=list(origins),
+        allowed_methods=[lambda_.HttpMethod[name] for name in cors.METHODS],
+        allowed_headers=list(cors.REQUEST_HEADERS),
+        exposed_headers=list(cors.RESPONSE_HEADERS),
+        max_age=Duration.seconds(cors.MAX_AGE_SECONDS),
+    )
+
+
 def _environment(config: Config) -> dict[str, str]:
     environment = {
         # Lambda starts this in place of its own runtime client (fact 40).
@@ -109,6 +122,8 @@ def _environment(config: Config) -> dict[str, str]:
         "POWERTOOLS_METRICS_NAMESPACE": config.metrics_namespace,
         "POWERTOOLS_LOG_LEVEL": config.log_level,
     }
+    if config.model_aliases:
+        environment["RIVULET_MODEL_ALIASES"] = ",".join(config.model_aliases)
     if config.fallback_model_ids:
         environment["RIVULET_FALLBACK_MODEL_IDS"] = _model_ids(config.fallback_model_ids)
     if config.log_content:

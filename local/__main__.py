@@ -125,7 +125,9 @@ def faults(_: argparse.Namespace) -> int:
 
 
 def _function(options: argparse.Namespace, on_log: Callable[[str], None] | None) -> LocalFunction:
-    configuration = FunctionConfiguration(timeout=options.timeout)
+    configuration = FunctionConfiguration(
+        timeout=options.timeout, cors_origins=tuple(options.cors_origin)
+    )
     if options.real:
         configuration = replace(configuration, region=_region(options.region))
         print(
@@ -174,6 +176,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--timeout", metavar="S", type=float, default=FunctionConfiguration().timeout
+    )
+    common.add_argument(
+        "--cors-origin",
+        metavar="ORIGIN",
+        action="append",
+        default=[],
+        help="let browsers on this origin call the URL; may be repeated",
     )
     one = commands.add_parser("run", parents=[common], help=run.__doc__)
     one.add_argument("--prompt", default=_DEFAULT_PROMPT)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from local.prompts import Prompt, Tool
 
@@ -115,17 +115,20 @@ def tokens(text: str) -> tuple[str, ...]:
 def reply_to(prompt: Prompt) -> Reply:
     """Answer a prompt."""
     blocks = _before(prompt)
-    tool = _tool_to_call(prompt)
+    tools = _tools_to_call(prompt)
     stop_sequence = None
-    if tool is not None:
+    if tools:
         if prompt.tool_choice == "auto":
-            blocks.append(Text(tokens(_TOOL_CALL.format(name=tool.name))))
-        value = json.dumps(_example(tool.schema, tool.name, prompt.text), ensure_ascii=False)
-        blocks.append(ToolUse(f"tooluse_{secrets.token_urlsafe(16)}", tool.name, tokens(value)))
+            names = "` and `".join(tool.name for tool in tools)
+            blocks.append(Text(tokens(_TOOL_CALL.format(name=names))))
+        for tool in tools:
+            value = json.dumps(_example(tool.schema, tool.name, prompt.text), ensure_ascii=False)
+            called = f"tooluse_{secrets.token_urlsafe(16)}"
+            blocks.append(ToolUse(called, tool.name, tokens(value)))
     else:
         text, stop_sequence = _stopped(_text(prompt), prompt.stop_sequences)
         blocks.append(Text(tokens(text)))
-    stop_reason = "tool_use" if tool else "stop_sequence" if stop_sequence else "end_turn"
+    stop_reason = "tool_use" if tools else "stop_sequence" if stop_sequence else "end_turn"
     whole = Reply(
         tuple(blocks),
         stop_reason,
@@ -203,19 +206,21 @@ def _limited(reply: Reply, max_tokens: int | None) -> Reply:
     return replace(reply, blocks=tuple(blocks), stop_reason="max_tokens", stop_sequence=None)
 
 
-def _tool_to_call(prompt: Prompt) -> Tool | None:
-    """Return the tool that must be called, or that the question speaks of."""
+def _tools_to_call(prompt: Prompt) -> Sequence[Tool]:
+    """Return the tool that must be called, or those that the question speaks of: each, where it says "tools"."""
     if prompt.tool_result is not None or not prompt.tools:
-        return None
-    if prompt.tool_choice != "auto":
-        return next(
-            (tool for tool in prompt.tools if tool.name == prompt.tool_choice), prompt.tools[0]
-        )
+        return ()
     asked = set(_WORD.findall(prompt.text.lower()))
+    if prompt.tool_choice not in {"auto", "any"}:
+        return [tool for tool in prompt.tools if tool.name == prompt.tool_choice] or [
+            prompt.tools[0]
+        ]
+    if "tools" in asked:
+        return prompt.tools
     for tool in prompt.tools:
         if asked & set(re.findall(r"[a-z]{4,}", tool.name.lower())):
-            return tool
-    return prompt.tools[0] if asked & {"tool", "tools"} else None
+            return [tool]
+    return [prompt.tools[0]] if "tool" in asked or prompt.tool_choice == "any" else ()
 
 
 def _example(schema: Mapping[str, Any], name: str, text: str) -> Any:

@@ -1,7 +1,8 @@
-"""A stand-in for Amazon Bedrock's two streaming APIs, on the wire what Bedrock is, at the pace of a real model.
+"""A stand-in for Amazon Bedrock, on the wire what Bedrock is, at the pace of a real model.
 
 It answers `POST /model/{id}/converse-stream` and `POST /model/{id}/invoke-with-response-stream` with real event stream
-frames, one token each, and what is wrong with a request with Bedrock's own errors. Signatures are not checked. What it
+frames, one token each, `/converse`, `/invoke` and `/count-tokens` with one document, and what is wrong with a request
+with Bedrock's own errors. Signatures are not checked. What it
 answers is a script (`script.py`); `Bedrock.answer` is the function from a call to its script and may be replaced, as
 `fault_script.py` does for callers who choose what goes wrong::
 
@@ -14,17 +15,19 @@ Every call is kept in `Bedrock.calls` with the time at which each of its pieces 
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 from zlib import crc32
 
+from local import documents
 from local.answers import reply_to
-from local.dialects import Event, check_model_id, converse, of_model
+from local.dialects import Event, check_model_id, converse, family_of, of_model
 from local.http1 import Exchange, Server
 from local.prompts import BedrockError, from_converse
 from local.script import Head, Pause, Performance, Script, Send, perform
@@ -33,6 +36,7 @@ from relay import eventstream
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from local.answers import Reply
     from local.dialects import Dialect, Reader
     from local.pace import Pace
     from local.prompts import Prompt
@@ -40,7 +44,11 @@ if TYPE_CHECKING:
 _OPERATIONS = {
     "converse-stream": "ConverseStream",
     "invoke-with-response-stream": "InvokeModelWithResponseStream",
+    "converse": "Converse",
+    "invoke": "InvokeModel",
+    "count-tokens": "CountTokens",
 }
+_STREAMS = frozenset({"ConverseStream", "InvokeModelWithResponseStream"})
 _REQUEST_LIMIT = 25_000_000
 _CALLS_KEPT = 1000
 # Bedrock pads its events with a varying part of this, so that their sizes tell nothing about the text.
@@ -52,7 +60,8 @@ class Call:
     """One call of the stand-in.
 
     Attributes:
-        operation: ``ConverseStream`` or ``InvokeModelWithResponseStream``.
+        operation: ``ConverseStream``, ``InvokeModelWithResponseStream``, ``Converse``, ``InvokeModel`` or
+            ``CountTokens``.
         model_id: decoded.
         headers: names in lower case.
         body: the request's JSON.
@@ -140,8 +149,11 @@ def prompt_of(call: Call) -> Prompt:
 
 def answer_to(prompt: Prompt, call: Call) -> Script:
     """Return the script of a fitting answer to a prompt, in the schema and at the pace of a call."""
+    reply = reply_to(prompt)
+    if call.operation not in _STREAMS:
+        return _whole(reply, call)
     _, write = _schema_of(call)
-    return _paced(write(reply_to(prompt), call.pace, call.model_id), call)
+    return _paced(write(reply, call.pace, call.model_id), call)
 
 
 def refusal(error: BedrockError, request_id: str, *headers: tuple[str, str]) -> Script:
@@ -200,9 +212,59 @@ def error_frame(code: str, message: str) -> bytes:
 
 def _schema_of(call: Call) -> tuple[Reader, Dialect]:
     check_model_id(call.model_id)
-    if call.operation == "ConverseStream":
+    if call.operation in {"ConverseStream", "Converse"}:
         return from_converse, converse
+    if call.operation == "CountTokens":
+        return _from_count_tokens(call.model_id), converse
     return of_model(call.model_id)
+
+
+def _from_count_tokens(model_id: str) -> Reader:
+    """Return how a request to count is read: it holds one for Converse, or one for InvokeModel in base64."""
+
+    def read(body: Mapping[str, Any]) -> Prompt:
+        if not re.match(r"(arn:[^:]+:bedrock:[^:]*::foundation-model/)?[a-z0-9]+\.[^.]+", model_id):
+            message = "The provided model doesn't support counting tokens."
+            raise BedrockError(400, "ValidationException", message)
+        ((kind, asked),) = body["input"].items()
+        if kind == "converse":
+            return from_converse(asked)
+        own, _ = of_model(model_id)
+        return own(json.loads(b64decode(asked["body"])))
+
+    return read
+
+
+def _whole(reply: Reply, call: Call) -> Script:
+    """Return the script of an answer that comes in one piece, when the last of its tokens is there."""
+    headers: list[tuple[str, str]] = []
+    if call.operation == "CountTokens":
+        body: dict[str, Any] = {"inputTokens": reply.input_tokens}
+    elif call.operation == "Converse":
+        body = documents.converse(reply, call.pace, call.model_id)
+    else:
+        body = documents.FAMILIES[family_of(call.model_id)](reply, call.pace, call.model_id)
+        headers = [
+            ("X-Amzn-Bedrock-Input-Token-Count", str(reply.input_tokens)),
+            ("X-Amzn-Bedrock-Output-Token-Count", str(reply.output_tokens)),
+            ("X-Amzn-Bedrock-Invocation-Latency", "1"),
+        ]
+        if reply.cache_read or reply.cache_write:
+            headers += [
+                ("X-Amzn-Bedrock-Cache-Read-Input-Token-Count", str(reply.cache_read)),
+                ("X-Amzn-Bedrock-Cache-Write-Input-Token-Count", str(reply.cache_write)),
+            ]
+    data = _json(body)
+    if call.operation != "CountTokens":
+        yield Pause(call.pace.seconds(reply.output_tokens))
+    head = (
+        ("x-amzn-RequestId", call.request_id),
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(data))),
+        *headers,
+    )
+    yield Head(200, head)
+    yield Send(data)
 
 
 def _paced(events: Iterator[Event], call: Call) -> Script:

@@ -40,6 +40,7 @@ class FunctionConfiguration:
         concurrency: how many environments there may be at once.
         provisioned_concurrency: how many of them are started beforehand; 0 makes the first invocation a cold start.
         invoke_mode: of its function URL.
+        cors_origins: those whose browsers may call the URL.
         limits: of its answers.
     """
 
@@ -57,6 +58,7 @@ class FunctionConfiguration:
     concurrency: int = 10
     provisioned_concurrency: int = 1
     invoke_mode: Literal["RESPONSE_STREAM", "BUFFERED"] = "RESPONSE_STREAM"
+    cors_origins: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
     @property

@@ -74,6 +74,11 @@ def check_model_id(model_id: str) -> None:
 
 def of_model(model_id: str) -> tuple[Reader, Dialect]:
     """Return how a model's own schema is read and written, for InvokeModelWithResponseStream."""
+    return FAMILIES[family_of(model_id)]
+
+
+def family_of(model_id: str) -> str:
+    """Return whose schema a model speaks."""
     match = _FAMILY.search(model_id)
     if match is None:
         raise BedrockError(
@@ -82,7 +87,7 @@ def of_model(model_id: str) -> tuple[Reader, Dialect]:
             "the stand-in speaks the schemas of anthropic.* and amazon.nova-* models here, and of every model on "
             f"/converse-stream; got {model_id}",
         )
-    return FAMILIES[match[1]]
+    return match[1]
 
 
 def converse(reply: Reply, pace: Pace, model_id: str) -> Iterator[Event]:  # noqa: ARG001  # as every dialect

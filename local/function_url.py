@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import h11
 
 from local.connection import PeerLeft
+from local.cors import Cors
 from local.event import to_event
 from local.http1 import Exchange, Server
 from local.http_response import HTTP_INTEGRATION, BadResponse, Head, PreludeReader, proxy_response
@@ -35,6 +36,7 @@ class FunctionUrl:
         self._environments = environments
         streams = environments.function.invoke_mode == "RESPONSE_STREAM"
         self._sink = _StreamingSink if streams else _BufferingSink
+        self._cors = Cors(environments.function.cors_origins)
         self._server = Server(self._handle)
 
     @property
@@ -51,6 +53,9 @@ class FunctionUrl:
         await self._server.close()
 
     async def _handle(self, exchange: Exchange) -> None:
+        if self._cors.is_preflight(exchange.request):
+            await exchange.answer(200, b"", self._cors.preflight(exchange.request))
+            return
         body = await exchange.read(REQUEST_LIMIT)
         sink = self._sink(exchange)
         invocation = Invocation(
@@ -60,6 +65,7 @@ class FunctionUrl:
             ("date", formatdate(usegmt=True)),
             ("x-amzn-requestid", invocation.id),
             ("x-amzn-trace-id", invocation.trace_id),
+            *self._cors.headers(exchange.request),
         )
         if body is not None:
             invocation.event = self._event(exchange, body, invocation)

@@ -104,13 +104,15 @@ def test_every_retention_has_a_name(synthesise: Synthesise) -> None:
 
 
 def test_role(synthesise: Synthesise) -> None:
-    """The role can stream from the models, write its one log group and send traces: nothing else."""
+    """The role can call the models, write its one log group and send traces: nothing else."""
     template = synthesise(model_ids=MODELS)
     role = properties(template, "AWS::IAM::Role")
     assert "ManagedPolicyArns" not in role
     assert "Policies" not in role
     actions = {action for statement in allowed(template) for action in listed(statement["Action"])}
     assert actions == {
+        "bedrock:CountTokens",
+        "bedrock:InvokeModel",
         "bedrock:InvokeModelWithResponseStream",
         "logs:CreateLogStream",
         "logs:PutLogEvents",
@@ -150,6 +152,32 @@ def test_models_reach_the_function(synthesise: Synthesise) -> None:
     function = properties(synthesise(model_ids=MODELS), "AWS::Lambda::Function")
     told = function["Environment"]["Variables"]["RIVULET_MODEL_IDS"].split(",")
     assert told == [model.partition("=")[0] for model in MODELS]
+
+
+def test_aliases_reach_the_function(synthesise: Synthesise) -> None:
+    """The function knows the names, and the role needs nothing more for them."""
+    profile = MODELS[-1].partition("=")[0]
+    aliases = (f"gpt-4o={MODELS[0].partition('=')[0]}", f"claude-sonnet-4-5={profile}")
+    named = synthesise(model_ids=MODELS, model_aliases=aliases)
+    variables = properties(named, "AWS::Lambda::Function")["Environment"]["Variables"]
+    assert variables["RIVULET_MODEL_ALIASES"] == ",".join(aliases)
+    unnamed = synthesise(model_ids=MODELS)
+    assert properties(named, "AWS::IAM::Policy") == properties(unnamed, "AWS::IAM::Policy")
+
+
+def test_cors_is_the_urls(synthesise: Synthesise) -> None:
+    """Where origins are chosen, the URL answers for them; otherwise nothing is said of other origins (fact 44)."""
+    assert "Cors" not in properties(synthesise(), "AWS::Lambda::Url")
+    chosen = synthesise(cors_origins=("https://app.example.com", "http://localhost:3000"))
+    cors = properties(chosen, "AWS::Lambda::Url")["Cors"]
+    assert cors["AllowOrigins"] == ["https://app.example.com", "http://localhost:3000"]
+    assert cors["AllowMethods"] == ["GET", "POST"]
+    assert {"authorization", "content-type", "x-amz-date"} <= set(cors["AllowHeaders"])
+    assert {"retry-after", "x-request-id"} <= set(cors["ExposeHeaders"])
+    # Lambda's own bounds.
+    assert all(len(cors[name]) <= 100 for name in ("AllowOrigins", "AllowHeaders", "ExposeHeaders"))
+    assert cors["MaxAge"] <= 86_400
+    assert "AllowCredentials" not in cors
 
 
 def test_fallback_models_can_be_called(synthesise: Synthesise) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -114,24 +115,42 @@ def test_refuses(text: str, expected: str) -> None:
 
 
 def test_statements_of_a_model() -> None:
-    """A foundation model needs one statement: the streaming action on it, in the stack's region."""
-    (statement,) = statements([CLAUDE])
-    assert statement.actions == ("bedrock:InvokeModelWithResponseStream",)
+    """A foundation model is allowed to be called, streaming and not, and counted for, in the stack's region."""
+    statement, counting = statements([CLAUDE])
+    assert statement.actions == ("bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream")
+    assert counting.actions == ("bedrock:CountTokens",)
+    assert (counting.resources, counting.conditions) == (statement.resources, {})
     assert statement.resources == (f"{HERE}::foundation-model/{CLAUDE}",)
     assert not statement.conditions
 
 
 def test_statements_of_a_profile() -> None:
     """What lies behind a profile is allowed only when the call comes in through that profile."""
-    invoked, behind = statements([f"eu.{CLAUDE}"])
+    invoked, behind, counting = statements([f"eu.{CLAUDE}"])
+    assert counting.resources == (f"{HERE}::foundation-model/{CLAUDE}",)
     assert invoked.resources == (f"{MINE}:inference-profile/eu.{CLAUDE}",)
     assert behind.resources == (f"{EVERYWHERE}/{CLAUDE}",)
     assert behind.conditions == {"StringEquals": {"bedrock:InferenceProfileArn": invoked.resources}}
 
 
+@pytest.mark.parametrize(
+    ("text", "counted"),
+    [
+        (f"{HOME}:application-inference-profile/abc123def456=us.{CLAUDE}", ()),
+        (f"{HOME}:inference-profile/us.{CLAUDE}", ()),
+        (f"{HOME}:provisioned-model/abcdef123456", ()),
+        (f"arn:aws:bedrock:us-east-1::foundation-model/{NOVA}",) * 2,
+    ],
+)
+def test_tokens_are_counted_for_foundation_models_alone(text: str, counted: Any) -> None:
+    """Bedrock counts for nothing else, so nothing else is allowed."""
+    counted = (counted,) if isinstance(counted, str) else counted
+    assert model(text).counted == counted
+
+
 def test_statements_of_guardrails() -> None:
     """Guardrails are allowed by name, and only their use."""
-    _, guardrails = statements([CLAUDE], ["abc123", f"{HOME}:guardrail/def456"])
+    _, _, guardrails = statements([CLAUDE], ["abc123", f"{HOME}:guardrail/def456"])
     assert guardrails.actions == ("bedrock:ApplyGuardrail",)
     assert guardrails.resources == (f"{MINE}:guardrail/abc123", f"{HOME}:guardrail/def456")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ APPLICATION_PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:application-infere
         ("settings", ["heartbeat_interval=2.5"], ("heartbeat_interval=2.5",)),
         ("guardrail_ids", "", ()),
         ("guardrail_ids", "abc123", ("abc123",)),
+        ("cors_origins", "*", ("*",)),
+        ("cors_origins", "https://a.b:8443", ("https://a.b:8443",)),
         ("architecture", "x86_64", "x86_64"),
         ("memory_mb", "1024", 1024),
         ("memory_mb", 1024, 1024),
@@ -60,6 +63,8 @@ def test_reads(key: str, given: Any, value: Any) -> None:
         ("model_ids", f"{NOVA},nova", "a model id"),
         ("model_ids", [{}], "a model id"),
         ("guardrail_ids", "a*", "a guardrail's id"),
+        ("cors_origins", "app.example.com", "an origin"),
+        ("cors_origins", "https://app.example.com/", "an origin"),
         ("architecture", "arm", "one of arm64, x86_64"),
         ("memory_mb", "64", "a whole number from 128 to 10240"),
         ("memory_mb", 10_241, "a whole number from 128 to 10240"),
@@ -87,6 +92,23 @@ def test_refuses(key: str, given: Any, expected: str) -> None:
     message = str(caught.value)
     assert message.startswith(f"{key}: expected {expected}")
     assert message.endswith(f"got {given!r}")
+
+
+@pytest.mark.parametrize(
+    ("aliases", "expected"),
+    [
+        (("gpt-4o",), "expected name=model"),
+        (("gpt-4o=other.model",), "expected name=model, each name once and no model's, each model"),
+        ((f"{NOVA}={NOVA}",), "expected name=model, each name once and no model's, each model"),
+    ],
+)
+def test_an_alias_is_a_name_for_a_model_of_the_deployment(aliases: Any, expected: str) -> None:
+    """A name for a model that callers may not use fails before it is deployed."""
+    with pytest.raises(ConfigError, match=f"^model_aliases: {re.escape(expected)}"):
+        Config(model_ids=(NOVA,), model_aliases=aliases)
+    arn = APPLICATION_PROFILE
+    config = Config(model_ids=(f"{arn}={CLAUDE}",), model_aliases=(f"claude={arn}",))
+    assert config.model_aliases == (f"claude={arn}",)
 
 
 def test_a_setting_is_checked_as_the_function_will() -> None:
