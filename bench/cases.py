@@ -52,7 +52,14 @@ RIVULET = ("-m", "streaming_runtime", "handler.handle")
 CASES = (
     Case("Rivulet, POST /stream", RIVULET, "lambda_src"),
     Case(
-        "Rivulet, InvokeModelWithResponseStream",
+        "Rivulet, ConverseStream as it is",
+        RIVULET,
+        "lambda_src",
+        f"/model/{_MODEL}/converse-stream",
+        "*/*",
+    ),
+    Case(
+        "Rivulet, InvokeModelWithResponseStream as it is",
         RIVULET,
         "lambda_src",
         f"/model/{_MODEL}/invoke-with-response-stream",

@@ -17,25 +17,27 @@ import os
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from relay import __version__, formats
+from relay import formats
 from relay.bedrock import Bedrock
-from relay.errors import RelayError, UpstreamError, internal_error, limit_error, sdk_exception
+from relay.errors import RelayError, UpstreamError, internal_error, limit_error
 from relay.events import Failure, Start
 from relay.fallback import calls, first_answer
 from relay.grammar import well_formed
-from relay.lanes import LANES
-from relay.request import Health, ModelCall, is_for_sdk, is_http, read_request
+from relay.http_request import is_http
+from relay.lanes import lane_of
+from relay.models import name_of
+from relay.request import ModelCall, Reply, read_request, refuse
 from relay.settings import Settings
 from relay.telemetry import Record, logger, metrics, tracer
 from relay.watchdog import Heartbeat, Watchdog
 from streaming_runtime import Response, ResponseClosed, stream_response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from relay.events import Event
     from relay.formats import Format
@@ -79,8 +81,9 @@ def _answer(
     error: RelayError | None = None
     try:
         match read_request(event, settings, bedrock):
-            case Health():
-                _write_json(response, 200, {"status": "ok", "version": __version__})
+            case Reply(body=body, status=status, headers=headers):
+                response.headers.update(headers)
+                _write_json(response, status, body)
             case ModelCall() as call:
                 spoken = call.format
                 _Stream(call, request_id, deadline, response, record).relay()
@@ -93,10 +96,12 @@ def _answer(
         error = internal_error(bug)
         logger.exception("bug")
         record.failed(error.code, bug)
-    if error is None or record.ended:  # a stream has one end
+    if error is None or (record.ended and response.started):  # a stream has one end
         return
     if is_http(event) and not response.started:
-        _refuse(error, request_id, response, for_sdk=is_for_sdk(event))
+        headers, body = refuse(event, error, request_id)
+        response.headers.update({**error.headers, **headers})
+        _write_json(response, error.status, body)
     else:
         _end(Failure(error, record.usage), response, spoken)
 
@@ -110,6 +115,7 @@ class _Stream:
     deadline: float
     response: Response
     record: Record
+    _bedrocks_headers: Mapping[str, str] = field(default_factory=dict)
 
     def relay(self) -> None:
         """Call Bedrock and write its answer, piece by piece, the end included.
@@ -140,7 +146,7 @@ class _Stream:
 
     def _ask(self, call: ModelCall, watchdog: Watchdog, opened: ExitStack) -> Iterator[Event]:
         """Return the events of the answer to one call, once the first has come."""
-        instead_of = None if call is self.call else self.call.model
+        instead_of = None if call is self.call else name_of(self.call.model, settings)
         self.record.note(
             model=call.model, fallback_from=instead_of, bedrock_request_id=None, retries=None
         )
@@ -150,8 +156,10 @@ class _Stream:
             self.record.note(bedrock_request_id=error.request_id, retries=error.retries)
             raise
         self.record.note(bedrock_request_id=answer.request_id, retries=answer.retries)
-        start = Start(call.model, self.request_id, instead_of)
-        lane = LANES[call.operation]
+        self._bedrocks_headers = answer.headers if call.format.is_bedrocks else {}
+        name = name_of(call.model, settings)
+        start = Start(name, self.request_id, instead_of, created=int(time.time()))
+        lane = lane_of(call.operation, is_bedrocks=call.format.is_bedrocks)
         events = lane(answer.frames, start, self.record.usage, watchdog.expect_no_more)
         first = next(events)
         if isinstance(first, Failure):
@@ -169,11 +177,14 @@ class _Stream:
                 raise self.record.end.error  # nothing was told until now, so there is still a status to send
             self.response.write(piece)
         if isinstance(self.record.end, Failure):  # then the invocation is to count as failed, too
+            if not self.response.started:  # a format that says nothing of it
+                raise self.record.end.error
             _fail(self.response, self.record.end.error)
 
     def _begin(self) -> None:
         if not self.response.started:
-            self.response.headers.update({**self.call.format.headers, **_STREAM_HEADERS})
+            told = {**self.call.format.headers, **self._bedrocks_headers}
+            self.response.headers.update({**told, **_STREAM_HEADERS})
 
     def _heartbeat(self) -> Heartbeat | None:
         if not self.response.streams or not self.call.format.heartbeat:
@@ -216,16 +227,6 @@ def _why(closed: ResponseClosed) -> str:
     return "response_too_large" if closed.status == 413 else "caller_gone"
 
 
-def _refuse(error: RelayError, request_id: str, response: Response, *, for_sdk: bool) -> None:
-    """Tell the caller by an HTTP status why there is no answer."""
-    named = {"x-amzn-errortype": sdk_exception(error.status)} if for_sdk else {}
-    response.headers.update({**named, **error.headers})
-    said = {**error.told(), "request_id": request_id}
-    # The AWS SDKs look for the message beside the error, where there is an exception for them to raise.
-    beside = {"message": error.message} if "x-amzn-errortype" in response.headers else {}
-    _write_json(response, error.status, {"error": said, **beside})
-
-
 def _end(failure: Failure, response: Response, spoken: Format) -> None:
     """Tell the caller in the wire format why there is no answer, or no more of it."""
     if not response.started:
@@ -241,5 +242,6 @@ def _fail(response: Response, error: RelayError) -> None:
 
 def _write_json(response: Response, status: int, body: Any) -> None:
     response.status = status
-    response.headers["content-type"] = "application/json"
-    response.write(json.dumps(body).encode())
+    if body is not None:
+        response.headers["content-type"] = "application/json"
+        response.write(json.dumps(body).encode())

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator  # noqa: TC003  # a field's type
+from collections.abc import Iterator, Mapping  # noqa: TC003  # fields' types
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3.session
@@ -22,8 +23,10 @@ from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
     HTTPClientError,
+    IncompleteReadError,
     ParamValidationError,
     ReadTimeoutError,
+    ResponseStreamingError,
 )
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
@@ -47,6 +50,13 @@ if TYPE_CHECKING:
 _CAMEL_CASE = re.compile(r"(?<!^)(?=[A-Z])")
 # The member of the answer that is the event stream.
 _STREAMS = {"ConverseStream": "stream", "InvokeModelWithResponseStream": "body"}
+# What breaks while botocore reads a body.
+_BODY_ERRORS = (IncompleteReadError, ResponseStreamingError)
+# Those whose answer botocore reads whole; InvokeModel's it leaves to its caller.
+_DOCUMENTS = frozenset({"Converse", "CountTokens"})
+# A parameter and a member of a response that are ours.
+_BODY = "RivuletBody"
+_DOCUMENT = "RivuletDocument"
 # More than a frame ever is: what has arrived is read at once, and nothing is waited for.
 _READ_SIZE = 64 * 1024
 
@@ -55,14 +65,16 @@ class Answer(NamedTuple):
     """What Bedrock answers a call with.
 
     Attributes:
-        frames: its event stream, as it arrives.
+        frames: its event stream, as it arrives; of an operation that does not stream, one that carries the document.
         request_id: Bedrock's own, for its support.
         retries: how often boto3 tried again.
+        headers: those that say something about the answer itself.
     """
 
     frames: Iterator[Frame]
     request_id: str
     retries: int
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Bedrock:
@@ -99,12 +111,18 @@ class Bedrock:
             Exception: what the watchdog ends a wait with, by reading the frames as well.
         """
         response = self._call(call, watchdog)
-        event_stream = response[_STREAMS[call.operation]]
         metadata = response["ResponseMetadata"]
+        request_id, retries = metadata.get("RequestId", ""), metadata.get("RetryAttempts", 0)
+        headers = _headers(metadata.get("HTTPHeaders", {}))
+        if call.operation not in _STREAMS:
+            whole = iter((Frame(b"", headers, response[_DOCUMENT]),))
+            yield Answer(whole, request_id, retries, headers)
+            return
+        event_stream = response[_STREAMS[call.operation]]
         # Its public side is lossy: see above.
         frames = _frames(event_stream._raw_stream, watchdog)  # noqa: SLF001
         try:
-            yield Answer(frames, metadata.get("RequestId", ""), metadata.get("RetryAttempts", 0))
+            yield Answer(frames, request_id, retries, headers)
         finally:
             # Now, not when it is collected: its last act is to end a wait, which may be another call's by then.
             frames.close()
@@ -118,44 +136,60 @@ class Bedrock:
         # Standard retries would repeat a call that Bedrock has accepted and may still be working on, silence and
         # tokens included. Registered first, this has the first word.
         client.meta.events.register_first("needs-retry.bedrock-runtime", _retry_no_silence)
+        client.meta.events.register("before-parameter-build.bedrock-runtime", _take_body)
+        client.meta.events.register("before-call.bedrock-runtime", _send_body)
+        client.meta.events.register("after-call.bedrock-runtime", _keep_document)
         return client
 
     def _call(self, call: ModelCall, watchdog: Watchdog) -> Any:
         if self._is_spoiled:
             self._client, self._is_spoiled = self._new_client(), False
-        method = getattr(self._client, _CAMEL_CASE.sub("_", call.operation).lower())
         try:
-            try:
-                watchdog.ask()
-                return method(**call.parameters)
-            finally:
-                watchdog.rest()  # before it has, it may still interrupt
+            with _told_apart():
+                try:
+                    watchdog.ask()
+                    return _ask(self._client, call)
+                finally:
+                    watchdog.rest()  # before it has, it may still interrupt
         except Interrupt as interrupt:
             # It may have left boto3's insides in any state, a lock taken included: the next call gets new ones. They
             # are made then, for it takes a while, and whoever waits for this one's end has little time left.
             self._is_spoiled = True
             raise interrupt.error from None
-        except ClientError as error:
-            raise _refusal(error) from error
-        except (ParamValidationError, RecursionError):
-            # Not chained: its message repeats the request.
-            raise RequestError(
-                400, "invalid_request", "the body does not fit Bedrock's API"
-            ) from None
-        except ConnectTimeoutError as error:
-            raise transport_error("connect_timeout") from error
-        except ReadTimeoutError as error:
-            raise transport_error("read_timeout") from error
-        except (BotoConnectionError, HTTPClientError) as error:
-            raise transport_error("connect_failed") from error
-        except (HTTPError, OSError, ResponseParserError) as error:
-            # botocore does not translate what breaks while it reads the body of an error.
-            raise transport_error("connection_lost") from error
-        except BotoCoreError as error:
-            # No region, no credentials, …: the deployment's fault, and nothing that a caller could mend.
-            raise UpstreamError(
-                500, "misconfigured", "This deployment cannot call Bedrock."
-            ) from error
+
+
+def _ask(client: Any, call: ModelCall) -> Any:
+    """Call; of an answer that is no stream, wait for all of it."""
+    method = getattr(client, _CAMEL_CASE.sub("_", call.operation).lower())
+    body = {} if call.body is None else {_BODY: call.body}
+    response = method(**call.parameters, **body)
+    if call.operation == "InvokeModel":
+        response[_DOCUMENT] = response["body"].read()
+    return response
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Raise what a call can fail with as one of ours."""
+    try:
+        yield
+    except ClientError as error:
+        raise _refusal(error) from error
+    except (ParamValidationError, RecursionError):
+        # Not chained: its message repeats the request.
+        raise RequestError(400, "invalid_request", "the body does not fit Bedrock's API") from None
+    except ConnectTimeoutError as error:
+        raise transport_error("connect_timeout") from error
+    except (ReadTimeoutError, StreamReadTimeoutError) as error:
+        raise transport_error("read_timeout") from error
+    except (BotoConnectionError, HTTPClientError) as error:
+        raise transport_error("connect_failed") from error
+    except (HTTPError, OSError, ResponseParserError, *_BODY_ERRORS) as error:
+        # botocore does not translate what breaks while it reads the body of an error.
+        raise transport_error("connection_lost") from error
+    except BotoCoreError as error:
+        # No region, no credentials, …: the deployment's fault, and nothing that a caller could mend.
+        raise UpstreamError(500, "misconfigured", "This deployment cannot call Bedrock.") from error
 
 
 def _refusal(error: ClientError) -> UpstreamError:
@@ -172,6 +206,33 @@ def _refusal(error: ClientError) -> UpstreamError:
     refusal.request_id = metadata.get("RequestId", "")
     refusal.retries = metadata.get("RetryAttempts", 0)
     return refusal
+
+
+def _headers(headers: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name.lower(): value
+        for name, value in headers.items()
+        if name.lower() == "content-type" or name.lower().startswith("x-amzn-bedrock-")
+    }
+
+
+def _take_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    """Put aside the body that is to be sent as it is, before botocore looks at its parameters."""
+    if _BODY in params:
+        context[_BODY] = params.pop(_BODY)
+
+
+def _send_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    """Send it in place of what botocore has made, before it is signed."""
+    if _BODY in context:
+        params["body"] = context[_BODY]
+        params["headers"]["Content-Type"] = "application/json"
+
+
+def _keep_document(http_response: Any, parsed: Any, model: Any, **_: Any) -> None:
+    """Keep the document as it came: what botocore makes of it lacks what its service model has not heard of."""
+    if model.name in _DOCUMENTS and http_response.status_code < 300:
+        parsed[_DOCUMENT] = http_response.content
 
 
 def _retry_no_silence(caught_exception: Exception | None, **_: Any) -> bool | None:

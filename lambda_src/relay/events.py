@@ -8,13 +8,15 @@ A converse stream's pieces are those of the model's message: text, reasoning, to
 results, each with the index of the content block it belongs to, and ``BlockEnd`` after a block's last one, which comes
 before the end of the stream, whatever that is. An invoke
 stream's are ``Chunk``s: documents in the model's own schema. ``Unknown`` carries what Bedrock sends and nobody has
-listed here.
+listed here. Where the format is Bedrock's own, all pieces are ``Forwarded``.
 
 What Bedrock says keeps Bedrock's names and values, down to the keys of ``usage``.
 """
 
 from __future__ import annotations
 
+import json
+from base64 import b64decode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -166,6 +168,29 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
+class Forwarded:
+    """An event of any type, for a format that takes Bedrock's frames as they are.
+
+    Attributes:
+        name: its ``:event-type``.
+        payload: what it carries.
+        frame: the event stream frame it came in.
+    """
+
+    name: str
+    payload: bytes
+    frame: bytes
+
+    @property
+    def document(self) -> bytes:
+        """What a ``chunk`` brings, in the model's own schema; of any other event, its payload."""
+        try:
+            return b64decode(json.loads(self.payload)["bytes"])
+        except (KeyError, TypeError, ValueError):
+            return self.payload
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The answer is complete.
 
@@ -211,6 +236,7 @@ Event: TypeAlias = (
     | BlockEnd
     | Chunk
     | Unknown
+    | Forwarded
     | Done
     | Failure
 )

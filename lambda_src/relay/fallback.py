@@ -5,11 +5,11 @@ Only what is busy or not there is passed over, and only before its first event: 
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from relay.errors import UpstreamError
+from relay.models import foundation_model
 from relay.telemetry import logger
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ Answer = TypeVar("Answer")
 
 # Throttled, not ready, not available: another model, or the same one elsewhere, may be neither.
 _BUSY = frozenset({429, 503})
-# What precedes the model in the id of a system-defined inference profile.
-_GEOGRAPHY = re.compile(r"(?:apac|au|ca|eu|global|jp|us|us-gov)\.")
 
 
 def calls(call: ModelCall, fallback_model_ids: Iterable[str]) -> list[ModelCall]:
@@ -32,8 +30,8 @@ def calls(call: ModelCall, fallback_model_ids: Iterable[str]) -> list[ModelCall]
     model is sure to read.
     """
     others = [model for model in fallback_model_ids if model != call.model]
-    if call.operation != "ConverseStream":
-        others = [m for m in others if _foundation_model(m) == _foundation_model(call.model)]
+    if call.operation not in {"Converse", "ConverseStream"}:
+        others = [m for m in others if foundation_model(m) == foundation_model(call.model)]
     return [
         call,
         *(
@@ -64,9 +62,3 @@ def first_answer(calls: list[ModelCall], ask: Callable[[ModelCall], Answer]) -> 
             busy = error
     assert busy is not None  # noqa: S101  # for the type checker: there is a call at least
     raise busy
-
-
-def _foundation_model(model: str) -> str:
-    """Return the model behind an inference profile's id: `us.amazon.nova-…` is `amazon.nova-…`."""
-    geography = _GEOGRAPHY.match(model)
-    return model[geography.end() :] if geography else model

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import RelayError, internal_error, limit_error, transport_error
-from relay.events import BlockEnd, Chunk, Done, Event, Failure, Start, Unknown
+from relay.events import BlockEnd, Chunk, Done, Event, Failure, Forwarded, Start, Unknown
 from relay.telemetry import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _ENDS = frozenset({Done, Failure})
-_OUTSIDE_BLOCKS = frozenset({Start, Chunk, Unknown})
+_OUTSIDE_BLOCKS = frozenset({Start, Chunk, Unknown, Forwarded})
 
 
 def well_formed(

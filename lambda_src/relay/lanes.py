@@ -1,15 +1,19 @@
-"""From the frames of Bedrock's event streams to events: the two lanes of the relay.
+"""From the frames of Bedrock's event streams to events: the lanes of the relay.
 
 ``converse_events`` reads ConverseStream, whose events mean the same for every model. ``invoke_events`` reads
 InvokeModelWithResponseStream, whose chunks are the model's own business, and hands them on as they are.
+``converse_frames`` and ``invoke_frames`` hand on their frames, for callers who speak Bedrock's own protocol, and
+``document_events`` the one answer of an operation that does not stream.
 
-Both end a stream with exactly one ``Done`` or ``Failure``. Bedrock's streams say themselves when they are complete,
+All end a stream with exactly one ``Done`` or ``Failure``. Bedrock's streams say themselves when they are complete,
 with their usage; one that ends without has been cut, however cleanly its connection was closed (fact 15).
 """
 
 from __future__ import annotations
 
-from base64 import b64decode
+import re
+from base64 import b64decode, b64encode
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relay import strict_json
@@ -21,6 +25,7 @@ from relay.events import (
     Done,
     Event,
     Failure,
+    Forwarded,
     Image,
     ImageStart,
     Reasoning,
@@ -57,6 +62,27 @@ if TYPE_CHECKING:
 _METRICS = "amazon-bedrock-invocationMetrics"
 # What is in a document that counts something; others are not parsed.
 _COUNTS = (b'"usage"', _METRICS.encode())
+
+
+def _in_base64(data: bytes) -> Iterator[bytes]:
+    """Yield what of base64 is the same wherever these bytes stand in it: there are three ways for them to."""
+    for before in range(3):
+        encoded = b64encode(bytes(before) + data)
+        yield encoded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
+
+
+_COUNTS_IN_BASE64 = re.compile(
+    b"|".join(re.escape(letters) for count in _COUNTS for letters in _in_base64(count))
+)
+# A chunk, without looking into what it brings.
+_CHUNK = re.compile(rb'\{.*"bytes"\s*:\s*"[A-Za-z0-9+/]*={0,2}".*\}', re.DOTALL)
+# InvokeModel without a stream counts in headers.
+_USAGE_HEADERS = {
+    "x-amzn-bedrock-input-token-count": "inputTokens",
+    "x-amzn-bedrock-output-token-count": "outputTokens",
+    "x-amzn-bedrock-cache-read-input-token-count": "cacheReadInputTokens",
+    "x-amzn-bedrock-cache-write-input-token-count": "cacheWriteInputTokens",
+}
 # InvokeModel counts under other names than Converse (fact 12), and models under their own; callers are told one.
 _USAGE_NAMES = {
     "inputTokenCount": "inputTokens",
@@ -133,8 +159,7 @@ def converse_events(
     else:
         said = ending["messageStop"] | ending["metadata"]
         details = {k: v for k, v in said.items() if k not in {"stopReason", "usage", "p"}}
-        reason = ending["messageStop"].get("stopReason")
-        yield Done(reason if isinstance(reason, str) else None, usage, details)
+        yield Done(_reason(said), usage, details)
 
 
 def invoke_events(
@@ -169,6 +194,112 @@ def invoke_events(
         yield _failure(error, usage)
     else:
         yield Done(None, usage, {"metrics": metrics})
+
+
+def converse_frames(
+    frames: Iterable[Frame],
+    start: Start,
+    usage: dict[str, Any],
+    on_complete: Callable[[], None] = _nobody,
+) -> Iterator[Event]:
+    """Yield a ConverseStream's events with their frames as they came; the arguments are those of ``converse_events``.
+
+    Only what tells the end and the usage is looked into.
+    """
+    ending: dict[str, dict[str, Any]] = {}
+
+    def completes(name: str, frame: Frame) -> bool:
+        if name not in _ENDING:
+            if name in _PIECES and not _is_object(frame.payload):
+                raise transport_error("corrupt")
+            return False
+        ending[name] = _parse(frame)
+        usage.update(_object(ending[name].get("usage")))
+        return ending.keys() == _ENDING
+
+    for event in _forwarded(frames, start, usage, completes, on_complete):
+        yield (
+            replace(event, stop_reason=_reason(ending["messageStop"]))
+            if isinstance(event, Done)
+            else event
+        )
+
+
+def invoke_frames(
+    frames: Iterable[Frame],
+    start: Start,
+    usage: dict[str, Any],
+    on_complete: Callable[[], None] = _nobody,
+) -> Iterator[Event]:
+    """Yield an InvokeModelWithResponseStream's events with their frames, as ``converse_frames``."""
+
+    def completes(name: str, frame: Frame) -> bool:
+        if name != "chunk":
+            return False
+        if not _CHUNK.fullmatch(frame.payload):
+            raise transport_error("corrupt")
+        if not _COUNTS_IN_BASE64.search(frame.payload):
+            return False
+        return _count(_document(frame), usage) is not None
+
+    return _forwarded(frames, start, usage, completes, on_complete)
+
+
+def _forwarded(
+    frames: Iterable[Frame],
+    start: Start,
+    usage: Mapping[str, Any],
+    completes: Callable[[str, Frame], bool],
+    on_complete: Callable[[], None],
+) -> Iterator[Event]:
+    """Yield each frame as an event; ``completes`` tells whether nothing is missing after it."""
+    started = complete = False
+    error: RelayError | _ExceptionFrame | None = None
+    try:
+        for frame in frames:
+            name = _event_type(frame)
+            if not started:
+                started = True
+                yield start
+            if completes(name, frame):
+                complete = True
+                on_complete()
+            yield Forwarded(name, frame.payload, frame.data)
+    except (RelayError, _ExceptionFrame) as raised:
+        error = raised
+    if complete and not isinstance(error, _ExceptionFrame):
+        yield Done(None, usage)
+    else:
+        yield _failure(error, usage)
+
+
+def _is_object(payload: bytes) -> bool:
+    """Tell whether JSON may be an object, by its ends alone."""
+    return payload[:1] == b"{" and payload[-1:] == b"}"
+
+
+def document_events(
+    frames: Iterable[Frame],
+    start: Start,
+    usage: dict[str, Any],
+    on_complete: Callable[[], None] = _nobody,
+) -> Iterator[Event]:
+    """Yield the one document of an operation that does not stream; the arguments are those of ``converse_events``."""
+    for frame in frames:
+        on_complete()
+        body = _parse_or_empty(frame.payload)
+        usage.update(_object(body.get("usage")) if "stopReason" in body else {})
+        for header, name in _USAGE_HEADERS.items():
+            if frame.headers.get(header, "").isdecimal():
+                usage[name] = int(frame.headers[header])
+        yield start
+        yield Chunk(frame.payload)
+        yield Done(_reason(body), usage)
+
+
+def _reason(said: Mapping[str, Any]) -> str | None:
+    reason = said.get("stopReason")
+    return reason if isinstance(reason, str) else None
 
 
 def _failure(error: RelayError | _ExceptionFrame | None, usage: Mapping[str, Any]) -> Failure:
@@ -327,7 +458,19 @@ def _take(counts: Mapping[str, Any], names: Mapping[str, str], usage: dict[str, 
             usage[ours] = counts[theirs]
 
 
-LANES: Mapping[str, Lane] = {
+_LANES: dict[str, Lane] = {
     "ConverseStream": converse_events,
     "InvokeModelWithResponseStream": invoke_events,
+    "Converse": document_events,
+    "InvokeModel": document_events,
+    "CountTokens": document_events,
 }
+_FRAME_LANES: dict[str, Lane] = {
+    "ConverseStream": converse_frames,
+    "InvokeModelWithResponseStream": invoke_frames,
+}
+
+
+def lane_of(operation: str, *, is_bedrocks: bool) -> Lane:
+    """Return what makes events of the frames of an operation's answer; ``is_bedrocks`` is its format's."""
+    return (_LANES | _FRAME_LANES if is_bedrocks else _LANES)[operation]

@@ -67,6 +67,28 @@ def limited_converse(parameters: Mapping[str, Any], settings: Settings) -> dict[
     return {**parameters, "inferenceConfig": {"maxTokens": limit, **inference}}
 
 
+def limited_json(data: bytes, body: Mapping[str, Any], settings: Settings) -> bytes:
+    """Return Bedrock's own request to Converse, so that it keeps to the limits; as it came, where it does.
+
+    Args:
+        data: the request's JSON.
+        body: what it says.
+        settings: the limits.
+
+    Raises:
+        RequestError: it asks for more.
+    """
+    limit = settings.max_tokens
+    _check_names(data, {"messages"} if limit is None else None)
+    inference = body.get("inferenceConfig", {})
+    if limit is not None and not isinstance(inference, dict):
+        raise invalid("inferenceConfig", "an object", describe(inference))
+    limited = limited_converse(body, settings)
+    if limited == body:
+        return data
+    return json.dumps(limited, ensure_ascii=False).encode(errors="surrogatepass")
+
+
 def check_invoke(model: str, body: Any, data: bytes, settings: Settings) -> None:
     """Refuse an InvokeModel request that asks for more than the limits.
 

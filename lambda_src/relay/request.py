@@ -8,38 +8,47 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import b64decode
-from dataclasses import dataclass
-from json import JSONDecodeError
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import unquote
 
-from relay import accept, formats, strict_json
+from relay import __version__, accept, formats, models, strict_json
 from relay.errors import RequestError
-from relay.limits import check_invoke, limited_converse
+from relay.formats import plain_errors
+from relay.http_request import is_http, parse_json, path_of, read_http, too_large
+from relay.limits import check_invoke, limited_converse, limited_json
 from relay.shapes import Shape, convert, describe, invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from relay.formats import Format
+    from relay.errors import RelayError
+    from relay.formats import Format, Refusal
+    from relay.http_request import HttpRequest
     from relay.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Is the function up?"""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer that needs no Bedrock: JSON, or nothing at all."""
+
+    body: Any = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCall:
-    """A call of one of Bedrock's streaming APIs.
+    """A call of one of Bedrock's APIs.
 
     Attributes:
         route: the route it came by, for the records.
-        operation: the API's name: ``ConverseStream`` or ``InvokeModelWithResponseStream``.
+        operation: the API's name, such as ``ConverseStream``.
         model: the id of an allowed model.
         parameters: boto3's keyword arguments, ``modelId`` among them.
+        body: what is sent in place of the body that boto3 would make of its arguments, where the caller wrote Bedrock's
+            own: what this boto3 has not heard of gets there, too.
         format: the wire format of the answer.
     """
 
@@ -47,10 +56,11 @@ class ModelCall:
     operation: str
     model: str
     parameters: Mapping[str, Any]
+    body: bytes | None = None
     format: Format
 
 
-Request: TypeAlias = Health | ModelCall
+Request: TypeAlias = Reply | ModelCall
 
 
 class Shapes(Protocol):
@@ -58,19 +68,6 @@ class Shapes(Protocol):
 
     def input_shape(self, operation: str) -> Shape:
         """Return the shape of an operation's request."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Http:
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: str
-    is_base64: bool
-
-    @property
-    def content_type(self) -> str:
-        return self.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 def read_request(event: Any, settings: Settings, shapes: Shapes) -> Request:
@@ -81,10 +78,12 @@ def read_request(event: Any, settings: Settings, shapes: Shapes) -> Request:
     """
     if not is_http(event):
         return _direct(event, settings, shapes)
-    http = _http(event)
+    http = read_http(event)
     allowed = [method for method, pattern, _ in _ROUTES if pattern.fullmatch(http.path)]
     if not allowed:
         raise RequestError(404, "not_found", f"There is nothing at {http.path[:200]}.")
+    if http.method == "OPTIONS":  # no browser's: the function URL answers those itself (fact 44)
+        return Reply(status=204, headers={"allow": ", ".join([*allowed, "OPTIONS"])})
     if http.method not in allowed:
         allow = ", ".join(allowed)
         message = f"{http.path[:200]} takes {allow}, got {http.method[:200]}."
@@ -97,50 +96,29 @@ def read_request(event: Any, settings: Settings, shapes: Shapes) -> Request:
     return route(http, match, settings, shapes)
 
 
-# What a request context holds: function URLs (payload 2.0), REST APIs (payload 1.0), load balancers.
-_HTTP_KEYS = frozenset({"http", "httpMethod", "elb"})
+def refuse(event: Any, error: RelayError, request_id: str) -> Refusal:
+    """Return how the caller is told an error before the first byte: in the shape of the API that is called."""
+    path = path_of(event)
+    if path in formats.APIS:
+        return formats.APIS[path].refuse(error, request_id)
+    if path.startswith("/model/"):
+        return plain_errors.refuse_for_sdk(error, request_id)
+    if path.startswith("/v1/"):
+        headers = event.get("headers")
+        anthropics = isinstance(headers, dict) and _is_anthropics(headers)
+        sibling = "/v1/messages" if anthropics else "/v1/chat/completions"
+        return formats.APIS[sibling].refuse(error, request_id)
+    return plain_errors.refuse(error, request_id)
 
 
-def is_http(event: Any) -> bool:
-    """Tell an HTTP request's event from a direct invocation, where there is no status to answer with."""
-    context = event.get("requestContext") if isinstance(event, dict) else None
-    return isinstance(context, dict) and not _HTTP_KEYS.isdisjoint(context)
+def _health(_http: HttpRequest, _match: Any, _settings: Settings, _shapes: Shapes) -> Request:
+    return Reply(body={"status": "ok", "version": __version__})
 
 
-def is_for_sdk(event: Any) -> bool:
-    """Tell whether the route is one of Bedrock's own, where an AWS SDK is to know what to raise."""
-    return is_http(event) and str(event.get("rawPath")).startswith("/model/")
-
-
-def _http(event: Mapping[str, Any]) -> _Http:
-    http = event["requestContext"].get("http")
-    method = http.get("method") if isinstance(http, dict) else None
-    path = event.get("rawPath") or "/"
-    headers = event.get("headers") or {}
-    body = event.get("body") or ""
-    if not (
-        all(isinstance(value, str) for value in (method, path, body))
-        and isinstance(headers, dict)
-        and all(isinstance(value, str) for value in (*headers, *headers.values()))
-    ):
-        message = "the event: expected a function URL's (payload format 2.0), got another"
-        raise RequestError(400, "invalid_event", message)
-    return _Http(
-        method=str(method),
-        path=path,
-        headers={name.lower(): value for name, value in headers.items()},
-        body=body,
-        is_base64=bool(event.get("isBase64Encoded")),
-    )
-
-
-def _health(_http: _Http, _match: re.Match[str], _settings: Settings, _shapes: Shapes) -> Request:
-    return Health()
-
-
-def _stream(http: _Http, _match: re.Match[str], settings: Settings, shapes: Shapes) -> Request:
+def _stream(http: HttpRequest, _match: Any, settings: Settings, shapes: Shapes) -> Request:
     chosen = _negotiate(http, formats.CONVERSE)
-    return _converse(_parse(_body(http, settings)), chosen, "/stream", settings, shapes)
+    body = parse_json(http.body(settings.max_request_bytes))
+    return _conversation(body, chosen, "/stream", settings, shapes)
 
 
 def _direct(event: Any, settings: Settings, shapes: Shapes) -> Request:
@@ -152,11 +130,11 @@ def _direct(event: Any, settings: Settings, shapes: Shapes) -> Request:
         errors="surrogatepass"
     )
     if len(data) > settings.max_request_bytes:
-        _too_large(settings.max_request_bytes)
-    return _converse(event, formats.NDJSON, "direct", settings, shapes)
+        too_large(settings.max_request_bytes)
+    return _conversation(event, formats.NDJSON, "direct", settings, shapes)
 
 
-def _converse(
+def _conversation(
     body: Any, chosen: Format, route: str, settings: Settings, shapes: Shapes
 ) -> ModelCall:
     """Read a ConverseStream request with its conveniences: ``prompt``, and no ``modelId``."""
@@ -174,19 +152,38 @@ def _converse(
     elif not body["messages"]:
         raise invalid("messages", "a list of at least one message", describe(body["messages"]))
     converted = convert(fields, shapes.input_shape("ConverseStream"), "")
-    parameters = limited_converse(converted, settings)
+    model = models.resolve(converted["modelId"], settings)
     return ModelCall(
         route=route,
         operation="ConverseStream",
-        model=_allowed(parameters["modelId"], settings),
-        parameters=parameters,
+        model=model,
+        parameters=limited_converse({**converted, "modelId": model}, settings),
         format=chosen,
     )
 
 
-# InvokeModelWithResponseStream's parameters that travel as headers, under the names of Bedrock's own API.
+def _converse(
+    operation: str, http: HttpRequest, match: re.Match[str], settings: Settings, _shapes: Shapes
+) -> Request:
+    """Read a request to Bedrock's own Converse or ConverseStream; it is sent as it came."""
+    _check_content_type(http)
+    model = models.resolve_encoded(match["model"], settings)
+    data = http.body(settings.max_request_bytes)
+    body = parse_json(data)
+    if not isinstance(body, dict):
+        raise invalid("", "a JSON object", describe(body))
+    return ModelCall(
+        route=f"/model/{{modelId}}/{_PATHS[operation]}",
+        operation=operation,
+        model=model,
+        parameters={"modelId": model},
+        body=limited_json(data, body, settings),
+        format=formats.CONVERSE_FRAMES if operation == "ConverseStream" else formats.DOCUMENT,
+    )
+
+
+# InvokeModel's parameters that travel as headers, under the names of Bedrock's own API.
 _INVOKE_HEADERS = {
-    "x-amzn-bedrock-accept": "accept",
     "x-amzn-bedrock-trace": "trace",
     "x-amzn-bedrock-guardrailidentifier": "guardrailIdentifier",
     "x-amzn-bedrock-guardrailversion": "guardrailVersion",
@@ -194,20 +191,27 @@ _INVOKE_HEADERS = {
     "x-amzn-bedrock-service-tier": "serviceTier",
     "x-amzn-bedrock-request-metadata": "requestMetadata",
 }
+_INVOKE_STREAM_HEADERS = {"x-amzn-bedrock-accept": "accept", **_INVOKE_HEADERS}
 
 
-def _invoke(http: _Http, match: re.Match[str], settings: Settings, shapes: Shapes) -> Request:
-    chosen = _negotiate(http, formats.INVOKE)
-    # The SDKs percent-encode ids and ARNs into one segment; Lambda may hand the path on decoded.
-    model = _allowed(unquote(match["model"]), settings)
-    headers = {name: http.headers[h] for h, name in _INVOKE_HEADERS.items() if h in http.headers}
+def _invoke(
+    operation: str, http: HttpRequest, match: re.Match[str], settings: Settings, shapes: Shapes
+) -> Request:
+    """Read a request to Bedrock's own InvokeModel; the body is the model's business, and sent as it came."""
+    if operation == "InvokeModel":
+        _check_content_type(http)
+        chosen, named = formats.DOCUMENT, _INVOKE_HEADERS
+    else:
+        chosen, named = _negotiate(http, formats.INVOKE), _INVOKE_STREAM_HEADERS
+    model = models.resolve_encoded(match["model"], settings)
+    headers = {name: http.headers[h] for h, name in named.items() if h in http.headers}
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable()):  # it goes to Bedrock as a header again
             raise invalid(name, "printable ASCII", describe(value))
-    body = _body(http, settings)
+    body = http.body(settings.max_request_bytes)
     # Refused here rather than by Bedrock, but sent as it came.
-    check_invoke(model, _parse(body), body, settings)
-    shape = shapes.input_shape("InvokeModelWithResponseStream")
+    check_invoke(model, parse_json(body), body, settings)
+    shape = shapes.input_shape(operation)
     parameters = {
         "modelId": model,
         "body": body,
@@ -215,28 +219,108 @@ def _invoke(http: _Http, match: re.Match[str], settings: Settings, shapes: Shape
         **{name: convert(value, shape.members[name], name) for name, value in headers.items()},
     }
     return ModelCall(
-        route="/model/{modelId}/invoke-with-response-stream",
-        operation="InvokeModelWithResponseStream",
+        route=f"/model/{{modelId}}/{_PATHS[operation]}",
+        operation=operation,
         model=model,
         parameters=parameters,
         format=chosen,
     )
 
 
-_ROUTES = (
+def _count_tokens(
+    http: HttpRequest, match: re.Match[str], settings: Settings, _shapes: Shapes
+) -> Request:
+    """Read a request to Bedrock's own CountTokens."""
+    _check_content_type(http)
+    model = models.foundation_model(models.resolve_encoded(match["model"], settings))
+    data = http.body(settings.max_request_bytes)
+    body = parse_json(data)
+    if not isinstance(body, dict):
+        raise invalid("", "a JSON object", describe(body))
+    return ModelCall(
+        route=f"/model/{{modelId}}/{_PATHS['CountTokens']}",
+        operation="CountTokens",
+        model=model,
+        parameters={"modelId": model, "input": {"converse": {}}},
+        body=data,
+        format=formats.DOCUMENT,
+    )
+
+
+def _api(http: HttpRequest, _match: Any, settings: Settings, shapes: Shapes) -> Request:
+    """Read a request to an API that is turned into Bedrock's."""
+    _check_content_type(http)
+    body = parse_json(http.body(settings.max_request_bytes))
+    if not isinstance(body, dict):
+        raise invalid("", "a JSON object", describe(body))
+    name = body.get("model")
+    if name is not None and not isinstance(name, str):
+        raise invalid("model", "text", describe(name))
+    model = models.resolve(name, settings, "model") if name else settings.model_ids[0]
+    operation, request, chosen = formats.APIS[http.path].read(body, model, http.headers)
+    if operation == "CountTokens":
+        model = models.foundation_model(model)
+    if operation.startswith("InvokeModel"):
+        data = json.dumps(request, ensure_ascii=False).encode(errors="surrogatepass")
+        check_invoke(model, request, data, settings)
+        parameters = {"modelId": model, "body": data, "contentType": "application/json"}
+    else:
+        parameters = convert({**request, "modelId": model}, shapes.input_shape(operation), "")
+        if operation != "CountTokens":
+            parameters = limited_converse(parameters, settings)
+    return ModelCall(
+        route=http.path, operation=operation, model=model, parameters=parameters, format=chosen
+    )
+
+
+def _models(http: HttpRequest, _match: Any, settings: Settings, _shapes: Shapes) -> Request:
+    listed = models.anthropic_list if _is_anthropics(http.headers) else models.openai_list
+    return Reply(body=listed(settings))
+
+
+def _model(http: HttpRequest, match: re.Match[str], settings: Settings, _shapes: Shapes) -> Request:
+    name = unquote(match["model"])
+    models.resolve(name, settings, "model")
+    told = models.anthropic_model if _is_anthropics(http.headers) else models.openai_model
+    return Reply(body=told(name))
+
+
+def _is_anthropics(headers: Mapping[str, str]) -> bool:
+    """Tell whose client asks, where two APIs have the same path: Anthropic's always says which version it speaks."""
+    return any(str(name).lower() == "anthropic-version" for name in headers)
+
+
+# Bedrock's own paths, by operation.
+_PATHS = {
+    "ConverseStream": "converse-stream",
+    "Converse": "converse",
+    "InvokeModelWithResponseStream": "invoke-with-response-stream",
+    "InvokeModel": "invoke",
+    "CountTokens": "count-tokens",
+}
+_READERS: Mapping[str, Callable[..., Request]] = {
+    "ConverseStream": partial(_converse, "ConverseStream"),
+    "Converse": partial(_converse, "Converse"),
+    "InvokeModelWithResponseStream": partial(_invoke, "InvokeModelWithResponseStream"),
+    "InvokeModel": partial(_invoke, "InvokeModel"),
+    "CountTokens": _count_tokens,
+}
+_ROUTES: tuple[tuple[str, re.Pattern[str], Callable[..., Request]], ...] = (
     ("POST", re.compile(r"/stream"), _stream),
-    ("POST", re.compile(r"/model/(?P<model>.+)/invoke-with-response-stream"), _invoke),
+    *(
+        ("POST", re.compile(rf"/model/(?P<model>.+)/{path}"), _READERS[operation])
+        for operation, path in _PATHS.items()
+    ),
+    *(("POST", re.compile(re.escape(path)), _api) for path in formats.APIS),
+    ("GET", re.compile(r"/v1/models"), _models),
+    ("GET", re.compile(r"/v1/models/(?P<model>.+)"), _model),
     ("GET", re.compile(r"/health"), _health),
 )
 
 
-def _negotiate(http: _Http, offered: Mapping[str, Format]) -> Format:
+def _negotiate(http: HttpRequest, offered: Mapping[str, Format]) -> Format:
     """Return the wire format for the answer; check that the question comes in JSON."""
-    # The last is what AWS SDKs call a body of which they were told nothing.
-    is_json = http.content_type in {"", "application/json", "application/octet-stream"}
-    if not is_json and not http.content_type.endswith("+json"):
-        message = f"content-type: expected application/json, got {http.content_type[:100]}"
-        raise RequestError(415, "unsupported_media_type", message)
+    _check_content_type(http)
     wanted = http.headers.get("accept")
     media_type = accept.choose(wanted, offered)
     if media_type is None:
@@ -245,41 +329,9 @@ def _negotiate(http: _Http, offered: Mapping[str, Format]) -> Format:
     return offered[media_type]
 
 
-def _body(http: _Http, settings: Settings) -> bytes:
-    limit = settings.max_request_bytes
-    # Nothing shrinks on decoding but base64, to three quarters: what is far too long is not decoded first.
-    if len(http.body) > limit * 4 // 3 + 4:
-        _too_large(limit)
-    try:
-        body = b64decode(http.body, validate=True) if http.is_base64 else http.body.encode()
-    except ValueError:
-        expected = "base64, as the event says" if http.is_base64 else "Unicode text"
-        raise invalid("", expected, "something else") from None
-    if len(body) > limit:
-        _too_large(limit)
-    return body
-
-
-def _too_large(limit: int) -> NoReturn:
-    raise RequestError(
-        413, "payload_too_large", f"the body: expected at most {limit} bytes, got more"
-    )
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return strict_json.parse(body)
-    except JSONDecodeError as error:
-        got = f"an error at character {error.pos}" if body else "nothing"
-    except UnicodeDecodeError as error:
-        got = f"what is no UTF-8 at byte {error.start}"
-    except ValueError:
-        got = "something else"
-    raise invalid("", "JSON", got)
-
-
-def _allowed(model: str, settings: Settings) -> str:
-    if model not in settings.model_ids:
-        message = f"modelId: expected a model that this deployment allows, got {model[:200]}"
-        raise RequestError(404, "model_not_found", message)
-    return model
+def _check_content_type(http: HttpRequest) -> None:
+    # The last is what AWS SDKs call a body of which they were told nothing.
+    is_json = http.content_type in {"", "application/json", "application/octet-stream"}
+    if not is_json and not http.content_type.endswith("+json"):
+        message = f"content-type: expected application/json, got {http.content_type[:100]}"
+        raise RequestError(415, "unsupported_media_type", message)

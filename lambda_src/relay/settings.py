@@ -25,6 +25,8 @@ class Settings:
     Attributes:
         model_ids: the models that callers may use: model ids, inference profile ids or ARNs, separated by commas. The
             first is for requests that name none.
+        model_aliases: the names by which callers may know some of these models, such as those that clients insist on;
+            written as ``name=model``, separated by commas.
         fallback_model_ids: models that answer, in this order, where the one that was asked for is throttled, not
             ready or not available.
         max_request_bytes: the longest request body. Lambda itself takes 6 MB, base64 and headers included.
@@ -45,6 +47,7 @@ class Settings:
     """
 
     model_ids: tuple[str, ...]
+    model_aliases: Mapping[str, str]
     fallback_model_ids: tuple[str, ...]
     max_request_bytes: int
     max_messages: int
@@ -71,6 +74,7 @@ class Settings:
             raise ValueError("RIVULET_MODEL_IDS: expected at least one model id, got none")
         return cls(
             model_ids=model_ids,
+            model_aliases=_aliases(environment, model_ids),
             fallback_model_ids=_list(environment, "fallback_model_ids"),
             max_request_bytes=_number(environment, "max_request_bytes", 6 * 1024 * 1024, int),
             max_messages=_number(environment, "max_messages", 1000, int),
@@ -93,6 +97,19 @@ def _read(environment: Mapping[str, str], name: str) -> str:
 
 def _list(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(item for item in map(str.strip, _read(environment, name).split(",")) if item)
+
+
+def _aliases(environment: Mapping[str, str], model_ids: tuple[str, ...]) -> Mapping[str, str]:
+    aliases: dict[str, str] = {}
+    for item in _list(environment, "model_aliases"):
+        name, _, model = (part.strip() for part in item.partition("="))
+        if not name or model not in model_ids or name in aliases or name in model_ids:
+            expected = (
+                "name=model, each name once and no model's, each model out of RIVULET_MODEL_IDS"
+            )
+            raise ValueError(f"RIVULET_MODEL_ALIASES: expected {expected}, got {item!r}")
+        aliases[name] = model
+    return aliases
 
 
 def _number(

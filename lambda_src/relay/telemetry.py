@@ -21,6 +21,7 @@ from relay.events import (
     Done,
     Event,
     Failure,
+    Forwarded,
     ImageStart,
     Reasoning,
     Start,
@@ -116,7 +117,7 @@ class Record:
     def calling(self, call: ModelCall) -> Iterator[None]:
         """Span a call of Bedrock's and the stream that it opens with a trace subsegment."""
         self._fields |= {"route": call.route, "model": call.model, "pieces": 0}
-        self._request = call.parameters
+        self._request = call.parameters if call.body is None else call.body
         with ExitStack() as segment:
             subsegment = segment.enter_context(
                 tracer.provider.in_subsegment(name=f"## {call.operation}")
@@ -203,7 +204,7 @@ class Record:
     def _note_content(self, piece: Event) -> None:
         if isinstance(piece, Text):
             self._answer.append(piece.text)
-        elif isinstance(piece, Chunk):
+        elif isinstance(piece, Chunk | Forwarded):
             self._answer.append(piece.document.decode(errors="replace"))
 
     def _note_end(self, end: Done | Failure) -> None:
@@ -229,7 +230,9 @@ class Record:
 
 def _has_token(piece: Event) -> bool:
     """Tell whether a piece brings some of the answer itself; of a model's own documents, those that open it do not."""
-    if isinstance(piece, Chunk):
+    if isinstance(piece, Forwarded) and piece.name != "chunk":
+        return piece.name == "contentBlockDelta"
+    if isinstance(piece, Chunk | Forwarded):
         return not any(opening in piece.document[:200] for opening in _OPENINGS)
     if isinstance(piece, Text | Reasoning):
         return piece.text != ""

@@ -17,7 +17,7 @@ from relay.errors import transport_error
 from relay.events import Start
 from relay.eventstream import FrameCut, read_frames
 from relay.grammar import well_formed
-from relay.lanes import LANES
+from relay.lanes import lane_of
 from tests.frames import chunk, event, exception
 
 if TYPE_CHECKING:
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
     from relay.events import Event
     from relay.eventstream import Frame
+    from relay.formats import Format
 
 FOLDER = Path(__file__).parent
 CONVERSATIONS = sorted(path.parent for path in FOLDER.glob("*/bedrock.jsonl"))
 _MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 _REQUEST_ID = "8c1f2a52-5f0e-4c57-9d3f-6d2f4c1b7a90"
+_CREATED = 1_770_000_000
 _SUFFIXES = {
     "text/event-stream": "sse",
     "application/x-ndjson": "ndjson",
@@ -46,7 +48,7 @@ def transcribe(conversation: Path) -> dict[str, bytes]:
     table = formats.INVOKE if invoke else formats.CONVERSE
     transcripts = {}
     for media_type, chosen in table.items():
-        written = b"".join(chosen.encode(_events(wire, operation)))
+        written = b"".join(chosen.encode(_events(wire, operation, chosen)))
         suffix = _SUFFIXES[media_type]
         readable = _annotated(written) if suffix == "eventstream" else written
         transcripts[f"answer.{suffix}"] = readable
@@ -93,10 +95,11 @@ def _json(body: Any) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _events(wire: bytes, operation: str) -> Iterator[Event]:
+def _events(wire: bytes, operation: str, chosen: Format) -> Iterator[Event]:
     """Yield the events as the handler does, to a caller who stays and has room for them."""
     usage: dict[str, Any] = {}
-    events = LANES[operation](_frames(wire), Start(_MODEL, _REQUEST_ID), usage)
+    lane = lane_of(operation, is_bedrocks=chosen.is_bedrocks)
+    events = lane(_frames(wire), Start(_MODEL, _REQUEST_ID, created=_CREATED), usage)
     return well_formed(events, usage, has_room=lambda: True, passing=BrokenPipeError)
 
 

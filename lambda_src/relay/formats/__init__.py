@@ -8,13 +8,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.formats import eventstream, json_objects, text
+from relay.formats import (
+    anthropic_messages,
+    document,
+    eventstream,
+    json_objects,
+    openai_chat,
+    openai_responses,
+    text,
+    vercel_ui,
+)
 from relay.formats.format import Api, Asked, Format, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CONVERSE", "INVOKE", "NDJSON", "Api", "Asked", "Format", "Refusal"]
+__all__ = [
+    "APIS",
+    "CONVERSE",
+    "CONVERSE_FRAMES",
+    "DOCUMENT",
+    "INVOKE",
+    "NDJSON",
+    "Api",
+    "Asked",
+    "Format",
+    "Refusal",
+]
 
 SSE = Format(
     {"content-type": "text/event-stream; charset=utf-8"},
@@ -27,14 +47,22 @@ NDJSON = Format(
     b'{"type":"ping"}\n',
 )
 TEXT = Format({"content-type": "text/plain; charset=utf-8"}, text.plain)
-EVENT_STREAM = Format(
+INVOKE_FRAMES = Format(
     {
         "content-type": "application/vnd.amazon.eventstream",
         "x-amzn-bedrock-content-type": "application/json",
     },
-    eventstream.forward,
+    eventstream.forward_invoke,
     eventstream.HEARTBEAT,
+    is_bedrocks=True,
 )
+CONVERSE_FRAMES = Format(
+    {"content-type": "application/vnd.amazon.eventstream"},
+    eventstream.forward_converse,
+    eventstream.HEARTBEAT,
+    is_bedrocks=True,
+)
+DOCUMENT = Format({"content-type": "application/json"}, document.whole, is_bedrocks=True)
 
 # By media type, for each kind of call; the first one is for callers without a preference.
 CONVERSE: Mapping[str, Format] = {
@@ -43,7 +71,16 @@ CONVERSE: Mapping[str, Format] = {
     "text/plain": TEXT,
 }
 INVOKE: Mapping[str, Format] = {
-    "application/vnd.amazon.eventstream": EVENT_STREAM,
+    "application/vnd.amazon.eventstream": INVOKE_FRAMES,
     "text/event-stream": SSE,
     "application/x-ndjson": NDJSON,
+}
+
+# The APIs that clients speak already, by their path.
+APIS: Mapping[str, Api] = {
+    "/v1/chat/completions": openai_chat.API,
+    "/v1/responses": openai_responses.API,
+    "/v1/messages": anthropic_messages.API,
+    "/v1/messages/count_tokens": anthropic_messages.COUNT_TOKENS,
+    "/ui/chat": vercel_ui.API,
 }

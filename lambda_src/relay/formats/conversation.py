@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from relay import strict_json
 from relay.shapes import describe, invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from relay.errors import RequestError
 
@@ -33,7 +34,7 @@ _DOCUMENTS = {
     "text/plain": "txt",
     "text/markdown": "md",
 }
-_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9\s()\[\]-]+|\s{2,}")  # of a document, for Bedrock
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9()\[\]-]+")  # of a document: become a space each
 # Tokens that an Anthropic model may think with, by how hard it is to think.
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 24576, "xhigh": 32000}
 
@@ -71,7 +72,25 @@ class Conversation:
 
     def request(self) -> dict[str, Any]:
         """Return the part of a Converse request that this is."""
+        self._tell_documents_apart()
         return {"messages": self.messages} | ({"system": self.system} if self.system else {})
+
+    def _tell_documents_apart(self) -> None:
+        """Number the documents that have the same name: Bedrock refuses two of them in one conversation."""
+        names: set[str] = set()
+        for document in self._documents():
+            name, number = document["name"], 1
+            while document["name"].lower() in names:
+                number += 1
+                document["name"] = f"{name[:190]} ({number})"
+            names.add(document["name"].lower())
+
+    def _documents(self) -> Iterator[dict[str, Any]]:
+        for message in self.messages:
+            for block in message["content"]:
+                for inner in (block, *block.get("toolResult", {}).get("content", ())):
+                    if "document" in inner:
+                        yield inner["document"]
 
 
 def text_blocks(text: str) -> list[dict[str, Any]]:
@@ -98,20 +117,49 @@ def media_block(url: str, field: str, name: str = "document") -> dict[str, Any]:
     return base64_block(match[1].lower(), match[2], field, name)
 
 
+def base64_data(data: str, field: str) -> str:
+    """Return bytes in base64, as they are.
+
+    Raises:
+        RequestError: they are none. Afterwards only Converse's path for them would be known.
+    """
+    try:
+        if b64decode(data, validate=True):
+            return data
+    except ValueError:
+        pass
+    raise invalid(field, "bytes in base64", describe(data))
+
+
 def base64_block(media_type: str, data: str, field: str, name: str = "document") -> dict[str, Any]:
     """Return an image or a document of a media type; its bytes are in base64.
 
     Raises:
-        RequestError: Converse has no such kind.
+        RequestError: Converse has no such kind, or they are none.
     """
     if media_type in _IMAGES:
-        return {"image": {"format": _IMAGES[media_type], "source": {"bytes": data}}}
+        source = {"bytes": base64_data(data, field)}
+        return {"image": {"format": _IMAGES[media_type], "source": source}}
     if media_type in _DOCUMENTS:
-        told = _NOT_IN_A_NAME.sub(" ", name.rpartition(".")[0] or name).strip()[:200]
-        document = {"format": _DOCUMENTS[media_type], "name": told or "document"}
-        return {"document": {**document, "source": {"bytes": data}}}
+        told = document_name(name.rpartition(".")[0] or name)
+        document = {"format": _DOCUMENTS[media_type], "name": told}
+        return {"document": {**document, "source": {"bytes": base64_data(data, field)}}}
     known = ", ".join([*_IMAGES, *_DOCUMENTS])
     raise invalid(field, f"one of {known}", media_type[:100] or "no media type")
+
+
+def document_name(title: str) -> str:
+    """Return a name that Bedrock takes for a document with this title."""
+    return _NOT_IN_A_NAME.sub(" ", title).strip()[:200] or "document"
+
+
+def file_block(data: str, field: str, name: str) -> dict[str, Any]:
+    """Return the document that a file holds: in a data URL, or in base64, of the kind that its name ends with."""
+    if data.startswith("data:"):
+        return media_block(data, field, name)
+    ending = name.rpartition(".")[2].lower()
+    media_type = next((kind for kind, format_ in _DOCUMENTS.items() if format_ == ending), "")
+    return base64_block(media_type, data, field, name)
 
 
 def tool_use(tool_id: str, name: str, arguments: str, field: str) -> dict[str, Any]:
@@ -157,7 +205,11 @@ def family(model: str) -> str:
     return match[1] if match else ""
 
 
-_FAMILY = re.compile(r"(?:^|[./])(amazon\.nova|amazon\.titan|[a-z0-9]+)\.[a-z]")
+# `anthropic.claude-…`, `us.amazon.nova-…`, or the same behind an inference profile's or a foundation model's ARN.
+_FAMILY = re.compile(
+    r"(?:^|/)(?:(?:[a-z]{2}(?:-[a-z]+)?|apac|global)\.)?"
+    r"(amazon\.(?:nova|titan)(?=[.-])|[a-z0-9]+(?=\.[a-z]))"
+)
 
 
 def reasoning(model: str, effort: str, max_tokens: int | None, field: str) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from relay.events import Chunk, Failure, Unknown
+from relay.events import Failure, Forwarded
 from relay.eventstream import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from relay.events import Event
 
@@ -24,30 +24,42 @@ HEARTBEAT = encode(
 )
 
 # Of the exceptions that an SDK expects in a stream (fact 10), the one for a failure that has this status.
-_EXCEPTIONS = {
+_CONVERSE_EXCEPTIONS = {
     400: "validationException",
-    408: "modelTimeoutException",
     429: "throttlingException",
     500: "internalServerException",
     503: "serviceUnavailableException",
+}
+_INVOKE_EXCEPTIONS = {
+    **_CONVERSE_EXCEPTIONS,
+    408: "modelTimeoutException",
     504: "modelTimeoutException",
 }
 
 
-def forward(events: Iterable[Event]) -> Iterator[bytes]:
+def forward_converse(events: Iterable[Event]) -> Iterator[bytes]:
     """Yield each frame that came; events without one, such as the start, are for other formats."""
+    return _forward(events, _CONVERSE_EXCEPTIONS)
+
+
+def forward_invoke(events: Iterable[Event]) -> Iterator[bytes]:
+    """Yield each frame that came, as ``forward_converse``."""
+    return _forward(events, _INVOKE_EXCEPTIONS)
+
+
+def _forward(events: Iterable[Event], exceptions: Mapping[int, str]) -> Iterator[bytes]:
     for event in events:
-        if isinstance(event, Chunk | Unknown):
+        if isinstance(event, Forwarded):
             yield event.frame
         elif isinstance(event, Failure):
-            yield event.frame or _exception(event)
+            yield event.frame or _exception(event, exceptions)
 
 
-def _exception(failure: Failure) -> bytes:
+def _exception(failure: Failure, exceptions: Mapping[int, str]) -> bytes:
     """Return the frame that reports a failure which Bedrock did not put into one itself."""
     error = failure.error
     headers = {
-        ":exception-type": _EXCEPTIONS.get(error.status, "modelStreamErrorException"),
+        ":exception-type": exceptions.get(error.status, "modelStreamErrorException"),
         ":content-type": "application/json",
         ":message-type": "exception",
     }

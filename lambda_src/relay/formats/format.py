@@ -22,11 +22,13 @@ class Format(NamedTuple):
             the end, and nothing for a failure, which then has a status of its own.
         heartbeat: the bytes that break a silence between two pieces and mean nothing (fact 63); none where every byte
             means something.
+        is_bedrocks: whether it is Bedrock's own: then frames are not taken apart, and its headers go along.
     """
 
     headers: Mapping[str, str]
     encode: Encode
     heartbeat: bytes = b""
+    is_bedrocks: bool = False
 
 
 class Asked(NamedTuple):

@@ -32,7 +32,7 @@ def ndjson(events: Iterable[e.Event]) -> Iterator[bytes]:
 
 def _encode(event: e.Event) -> bytes:
     """Return one line of JSON in UTF-8."""
-    return _chunk(event.document) if isinstance(event, e.Chunk) else dump(_describe(event))
+    return _chunk(event.document) if isinstance(event, e.Chunk) else dump(describe(event))
 
 
 def _chunk(document: bytes) -> bytes:
@@ -44,7 +44,8 @@ def _chunk(document: bytes) -> bytes:
     return b'{"type":"chunk","chunk":%b}' % one_line(document)
 
 
-def _describe(event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  # one case an event
+def describe(event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  # one case an event
+    """Return the JSON object that tells an event."""
     match event:
         case e.Text(index, text):
             return {"type": "text", "index": index, "text": text}
@@ -73,7 +74,7 @@ def _describe(event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912
             return {"type": "block_end", "index": index, **cut}
         case e.Chunk(document):
             return {"type": "chunk", "chunk": _readable(document)}
-        case e.Unknown(name, payload):
+        case e.Unknown(name, payload) | e.Forwarded(name, payload):
             return {"type": "unknown", "name": name, "payload": _readable(payload)}
         case e.Start(model, request_id, asked):
             instead = {} if asked is None else {"fallback_from": asked}

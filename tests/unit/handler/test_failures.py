@@ -73,8 +73,7 @@ def test_a_failure_before_the_first_event_has_its_status(
                 "message": "Bedrock is throttling this deployment.",
                 "retryable": True,
                 "request_id": "the-request",
-            },
-            "message": "Bedrock is throttling this deployment.",  # where the AWS SDKs look
+            }
         }
     ]
     told = record(capsys)

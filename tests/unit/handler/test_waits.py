@@ -48,7 +48,7 @@ def _soon(choose: Any) -> None:
 def beats(body: Body) -> Callable[[int], Callable[[], None]]:
     """What waits until so many heartbeats have been sent."""
     known = {chosen.heartbeat for chosen in formats.CONVERSE.values()} | {
-        formats.EVENT_STREAM.heartbeat
+        formats.INVOKE_FRAMES.heartbeat
     }
     return lambda count: until(lambda: sum(piece in known for piece in body.pieces) >= count)
 
@@ -56,7 +56,7 @@ def beats(body: Body) -> Callable[[int], Callable[[], None]]:
 IN_STREAM = [
     ("/stream", "text/event-stream", formats.SSE),
     ("/stream", "application/x-ndjson", formats.NDJSON),
-    (INVOKE_PATH, "application/vnd.amazon.eventstream", formats.EVENT_STREAM),
+    (INVOKE_PATH, "application/vnd.amazon.eventstream", formats.INVOKE_FRAMES),
     (INVOKE_PATH, "text/event-stream", formats.SSE),
 ]
 

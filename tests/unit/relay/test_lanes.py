@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.lanes import LANES, converse_events, invoke_events
+from relay.lanes import (
+    converse_events,
+    converse_frames,
+    document_events,
+    invoke_events,
+    invoke_frames,
+    lane_of,
+)
 from tests.frames import (
     LAST_CHUNK,
     MESSAGE_STOP,
@@ -34,11 +41,15 @@ ARN = f"arn:aws:bedrock:us-east-1:{ACCOUNT}:inference-profile/x"
 
 
 def test_each_operation_has_its_lane() -> None:
-    """The lanes are found by the name of the operation whose frames they read."""
-    assert dict(LANES) == {
-        "ConverseStream": converse_events,
-        "InvokeModelWithResponseStream": invoke_events,
-    }
+    """The lanes are found by the name of the operation whose frames they read, and by whether these are wanted."""
+    for operation, events, frames_as_they_are in (
+        ("ConverseStream", converse_events, converse_frames),
+        ("InvokeModelWithResponseStream", invoke_events, invoke_frames),
+    ):
+        assert lane_of(operation, is_bedrocks=False) is events
+        assert lane_of(operation, is_bedrocks=True) is frames_as_they_are
+    for operation in ("Converse", "InvokeModel", "CountTokens"):
+        assert lane_of(operation, is_bedrocks=False) is document_events
 
 
 @pytest.mark.parametrize("operation", ["ConverseStream", "InvokeModelWithResponseStream"])

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay import formats
+from relay import __version__, formats
 from relay.errors import RequestError
-from relay.request import Health, ModelCall, Request, is_http, read_request
+from relay.http_request import is_http
+from relay.request import ModelCall, Reply, Request, read_request
 from relay.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ SETTINGS = Settings.from_environment(
 MODEL = botocore.session.get_session().get_service_model("bedrock-runtime")
 PROMPT = {"prompt": "hi"}
 INVOKE_PATH = f"/model/{quote(CLAUDE, safe='')}/invoke-with-response-stream"
+
+
+HEALTH = Reply(body={"status": "ok", "version": __version__})
 
 
 class BotocoreShapes:
@@ -175,8 +179,8 @@ def test_a_model_that_is_not_allowed_does_not_exist() -> None:
 
 def test_health_needs_nothing() -> None:
     """``GET /health`` is answered whatever else the request says."""
-    assert _read(_event("GET", "/health", None, {"accept": "image/png"})) == Health()
-    assert _read({"rawPath": "/health", "requestContext": {"http": {"method": "GET"}}}) == Health()
+    assert _read(_event("GET", "/health", None, {"accept": "image/png"})) == HEALTH
+    assert _read({"rawPath": "/health", "requestContext": {"http": {"method": "GET"}}}) == HEALTH
 
 
 @pytest.mark.parametrize(
@@ -186,13 +190,13 @@ def test_health_needs_nothing() -> None:
         "",
         "/streams",
         "/stream/",
-        "//stream",
         "/Stream",
         "/stream/x",
         "/health/",
         "/model/x",
         "/model//invoke-with-response-stream",
-        "/model/x/invoke",
+        "/model/x/invoked",
+        "/v1/chat",
     ],
 )
 def test_an_unknown_path_is_a_404(path: str) -> None:
@@ -202,10 +206,23 @@ def test_an_unknown_path_is_a_404(path: str) -> None:
     assert error.message == f"There is nothing at {path or '/'}."
 
 
+@pytest.mark.parametrize("path", ["/stream", INVOKE_PATH, "/v1/models"])
+def test_options_are_answered_without_bedrock(path: str) -> None:
+    """The methods are told; no header of CORS is, for those are the function URL's (fact 44)."""
+    reply = _read(_event("OPTIONS", path, None))
+    method = "GET" if path == "/v1/models" else "POST"
+    assert reply == Reply(status=204, headers={"allow": f"{method}, OPTIONS"})
+
+
+def test_a_base_url_may_end_with_a_slash() -> None:
+    """Whoever joins it with a path that begins with one means the same."""
+    assert _read(_event(path="//stream")) == _read(_event())
+
+
 @pytest.mark.parametrize(
     ("path", "allow"), [("/stream", "POST"), (INVOKE_PATH, "POST"), ("/health", "GET")]
 )
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "post"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "HEAD", "DELETE", "post"])
 def test_a_wrong_method_is_a_405_with_allow(path: str, allow: str, method: str) -> None:
     """A path that is there says which methods it takes, to whoever tries another."""
     if method == allow:
@@ -237,9 +254,9 @@ def test_accept_chooses_the_format_of_a_conversation(
 @pytest.mark.parametrize(
     ("accept", "chosen"),
     [
-        (None, formats.EVENT_STREAM),
-        ("*/*", formats.EVENT_STREAM),
-        ("application/vnd.amazon.eventstream", formats.EVENT_STREAM),
+        (None, formats.INVOKE_FRAMES),
+        ("*/*", formats.INVOKE_FRAMES),
+        ("application/vnd.amazon.eventstream", formats.INVOKE_FRAMES),
         ("text/event-stream", formats.SSE),
         ("application/x-ndjson, */*;q=0.1", formats.NDJSON),
     ],
@@ -337,7 +354,7 @@ def test_a_models_own_request_goes_through_unchanged() -> None:
             "serviceTier": "flex",
             "requestMetadata": '{"team":"blue"}',
         },
-        format=formats.EVENT_STREAM,
+        format=formats.INVOKE_FRAMES,
     )
 
 
@@ -468,7 +485,7 @@ def test_any_event_is_a_request_or_refused(event: Any) -> None:
         assert 400 <= error.status < 500  # noqa: PT017  # both ways out are right
         json.dumps(error.message)
     else:
-        assert isinstance(request, Health | ModelCall)
+        assert isinstance(request, Reply | ModelCall)
 
 
 def test_a_direct_invocation_is_no_longer_than_a_body_may_be() -> None:

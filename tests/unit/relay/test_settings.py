@@ -12,6 +12,7 @@ def test_everything_but_the_models_has_a_default() -> None:
     settings = Settings.from_environment(MODELS)
     assert settings == Settings(
         model_ids=("a.model",),
+        model_aliases={},
         fallback_model_ids=(),
         max_request_bytes=6 * 1024 * 1024,
         max_messages=1000,
@@ -32,6 +33,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
     """Every setting has a variable of its name, and what is not Rivulet's is not read."""
     environment = {
         "RIVULET_MODEL_IDS": " a.model, arn:aws:bedrock:x:1:inference-profile/b ,,",
+        "RIVULET_MODEL_ALIASES": "gpt-4o=a.model, b = arn:aws:bedrock:x:1:inference-profile/b",
         "RIVULET_FALLBACK_MODEL_IDS": "c.model , a.model",
         "RIVULET_MAX_REQUEST_BYTES": "1000",
         "RIVULET_MAX_MESSAGES": "20",
@@ -50,6 +52,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
     assert environment.keys() >= {f"RIVULET_{name.upper()}" for name in Settings.__slots__}
     assert Settings.from_environment(environment) == Settings(
         model_ids=("a.model", "arn:aws:bedrock:x:1:inference-profile/b"),
+        model_aliases={"gpt-4o": "a.model", "b": "arn:aws:bedrock:x:1:inference-profile/b"},
         fallback_model_ids=("c.model", "a.model"),
         max_request_bytes=1000,
         max_messages=20,
@@ -70,6 +73,19 @@ def test_blank_is_not_set() -> None:
     """An empty variable, as deployment tools like to leave them, is none."""
     blank = {f"RIVULET_{name.upper()}": " " for name in Settings.__slots__}
     assert Settings.from_environment({**blank, **MODELS}) == Settings.from_environment(MODELS)
+
+
+@pytest.mark.parametrize(
+    "alias",
+    ["gpt-4o", "gpt-4o=", "=a.model", "gpt-4o=b.model", "a.model=a.model", "x=a.model,x=a.model"],
+)
+def test_an_alias_is_a_name_for_an_allowed_model(alias: str) -> None:
+    """The allowed list rules: no name stands for another model, and none for two."""
+    expected = "name=model, each name once and no model's, each model out of RIVULET_MODEL_IDS"
+    with pytest.raises(ValueError, match="RIVULET_MODEL_ALIASES") as caught:
+        Settings.from_environment({**MODELS, "RIVULET_MODEL_ALIASES": alias})
+    got = alias.rpartition(",")[2]
+    assert str(caught.value) == f"RIVULET_MODEL_ALIASES: expected {expected}, got {got!r}"
 
 
 WHOLE_NUMBERS = [

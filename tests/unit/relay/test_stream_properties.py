@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from relay import bedrock, formats
 from relay.events import Done, Failure, Start
 from relay.eventstream import encode
-from relay.formats import EVENT_STREAM, NDJSON, SSE, TEXT
+from relay.formats import CONVERSE_FRAMES, INVOKE_FRAMES, NDJSON, SSE, TEXT
 from relay.grammar import well_formed
-from relay.lanes import LANES
+from relay.lanes import lane_of
 from relay.telemetry import Record
 from relay.watchdog import Interrupt, Watchdog
 from streaming_runtime import ResponseClosed
@@ -70,7 +70,8 @@ class Relay:
         watchdog = Watchdog(deadline=math.inf, read_timeout=math.inf)
         frames = bedrock._frames(self._raw, watchdog)
         start = Start(START["model"], START["request_id"])
-        events = LANES[self._stream.operation](frames, start, usage)
+        lane = lane_of(self._stream.operation, is_bedrocks=self._format.is_bedrocks)
+        events = lane(frames, start, usage)
         told = well_formed(events, usage, has_room=self._has_room, passing=ResponseClosed)
         for piece in self._format.encode(self.record.observe(told)):
             if piece:  # Response.write does not send others
@@ -200,11 +201,18 @@ def test_plain_text_is_the_text_alone(stream: Stream, sizes: list[int]) -> None:
         assert (read[len(text)], read[-1]) == ("\n", "\n")
 
 
+FRAMES = {INVOKE: INVOKE_FRAMES, CONVERSE: CONVERSE_FRAMES}
+
+
 @fast
-@given(stream=streams(INVOKE), sizes=SIZES)
+@given(stream=streams(), sizes=SIZES)
 def test_the_event_stream_is_bedrocks_own(stream: Stream, sizes: list[int]) -> None:
     """Bedrock's frames byte for byte, one a piece; a complete stream just ends, any other with an exception's frame."""
-    written = Relay(stream, EVENT_STREAM).relay()
+    relay = Relay(stream, FRAMES[stream.operation])
+    written = relay.relay()
+    spoken = Relay(stream, NDJSON)
+    spoken.relay()
+    assert relay.record.usage == spoken.record.usage
     sent = [sent.data for sent in stream.heard]
     assert written[: len(sent)] == sent
     frames = read_frames(cut(b"".join(written), sizes))
@@ -221,7 +229,7 @@ def test_the_event_stream_is_bedrocks_own(stream: Stream, sizes: list[int]) -> N
 @example(stream=only(NO_EXCEPTION, INVOKE), sizes=[1])
 def test_boto3_reads_the_event_stream(stream: Stream, sizes: list[int]) -> None:
     """It gives its callers each document, and raises an error where the answer is not complete."""
-    written = Relay(stream, EVENT_STREAM).relay()
+    written = Relay(stream, INVOKE_FRAMES).relay()
     received = read_as_boto3(cut(b"".join(written), sizes), INVOKE)
     told = [sent.told for sent in stream.heard if sent.told and sent.told["type"] == "chunk"]
     assert len(received.events) == len(told)
@@ -257,7 +265,7 @@ def test_names_of_resources_stay_inside(answer: tuple[Stream, Format]) -> None:
 
 @fast
 @given(stream=streams(), sizes=SIZES, at=st.lists(st.integers(0, 30), min_size=1, max_size=5))
-@pytest.mark.parametrize("chosen", [SSE, NDJSON, EVENT_STREAM], ids=["SSE", "NDJSON", "AWS"])
+@pytest.mark.parametrize("chosen", [SSE, NDJSON, INVOKE_FRAMES], ids=["SSE", "NDJSON", "AWS"])
 def test_heartbeats_mean_nothing(
     chosen: Format, stream: Stream, sizes: list[int], at: list[int]
 ) -> None:

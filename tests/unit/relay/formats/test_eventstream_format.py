@@ -20,10 +20,11 @@ from relay.errors import (
     limit_error,
     transport_error,
 )
-from relay.events import BlockEnd, Chunk, Done, Failure, Start, Text, Unknown
+from relay.events import BlockEnd, Done, Failure, Forwarded, Start, Text
 from relay.eventstream import read_frames
 from relay.formats import eventstream
-from relay.formats.eventstream import HEARTBEAT, forward
+from relay.formats.eventstream import HEARTBEAT, forward_converse
+from relay.formats.eventstream import forward_invoke as forward
 from tests.frames import LAST_CHUNK, chunk, event, exception
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ def test_frames_go_out_as_they_came() -> None:
     first = chunk({"a": 1}, p="padding", newField=1)
     events: list[Event] = [
         Start("m", "r"),
-        Chunk(b"", first),
-        Unknown("newEvent", b"\x00", NEW_EVENT),
-        Text(0, "of the other lane"),
+        Forwarded("chunk", b"", first),
+        Forwarded("newEvent", b"\x00", NEW_EVENT),
+        Text(0, "of another lane"),
         BlockEnd(0),
-        Chunk(b"", LAST_CHUNK),
+        Forwarded("chunk", b"", LAST_CHUNK),
         Done(None, {}),
     ]
     pieces = list(forward(events))
@@ -111,7 +112,7 @@ def test_a_failure_of_the_way_is_an_exception_to_boto3(
 ) -> None:
     """What Bedrock did not put into a frame itself is one that boto3 raises: by its status, with what is said of it."""
     first = chunk({"a": 1})
-    pieces = list(forward([Chunk(b"", first), Failure(error)]))
+    pieces = list(forward([Forwarded("chunk", b"", first), Failure(error)]))
     assert pieces[0] == first
     (frame,) = read_frames(pieces[1:])
     assert frame.headers == {
@@ -137,12 +138,27 @@ def test_the_models_own_status_is_kept(kind: type[RelayError]) -> None:
     assert json.loads(frame.payload)["originalStatusCode"] == 529
 
 
-def test_every_exception_is_one_of_bedrocks() -> None:
+@pytest.mark.parametrize(
+    ("operation", "made"),
+    [
+        (OPERATION, eventstream._INVOKE_EXCEPTIONS),
+        ("ConverseStream", eventstream._CONVERSE_EXCEPTIONS),
+    ],
+)
+def test_every_exception_is_one_of_bedrocks(operation: str, made: dict[int, str]) -> None:
     """An SDK that knows Bedrock's model knows each exception that may be made here."""
     model = botocore.session.get_session().get_service_model("bedrock-runtime")
-    members = model.operation_model(OPERATION).get_event_stream_output().members
+    members = model.operation_model(operation).get_event_stream_output().members
     known = {name for name, shape in members.items() if shape.metadata.get("exception")}
-    assert {*eventstream._EXCEPTIONS.values(), "modelStreamErrorException"} == known
+    assert {*made.values(), "modelStreamErrorException"} == known
+
+
+def test_a_timeout_has_another_name_where_converse_has_none() -> None:
+    """ConverseStream's callers know no exception for it: they are told one that they know, with the status."""
+    (piece,) = forward_converse([Failure(limit_error("timeout"))])
+    (frame,) = read_frames([piece])
+    assert frame.headers[":exception-type"] == "modelStreamErrorException"
+    assert json.loads(frame.payload)["originalStatusCode"] == 504
 
 
 def test_a_heartbeat_is_passed_over() -> None:

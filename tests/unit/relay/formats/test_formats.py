@@ -8,7 +8,7 @@ import pytest
 from httpx_sse import EventSource
 
 from relay import formats
-from relay.events import Start, Unknown
+from relay.events import Forwarded, Start, Unknown
 from relay.eventstream import read_frames
 from tests.frames import event
 
@@ -51,14 +51,15 @@ def _event_stream(data: bytes) -> int:
     [
         (formats.SSE, b": ping\n\n", _sse),
         (formats.NDJSON, b'{"type":"ping"}\n', _ndjson),
-        (formats.EVENT_STREAM, formats.eventstream.HEARTBEAT, _event_stream),
+        (formats.INVOKE_FRAMES, formats.eventstream.HEARTBEAT, _event_stream),
     ],
     ids=["SSE", "NDJSON", "event stream"],
 )
 def test_a_heartbeat_means_nothing(chosen: Format, heartbeat: bytes, read: Any) -> None:
     """Before, between and after events a format's heartbeats leave whoever reads it with just the events (fact 63)."""
     assert chosen.heartbeat == heartbeat
-    unknown = Unknown("new", b"{}", event("new", {}))
+    made = Forwarded if chosen.is_bedrocks else Unknown
+    unknown = made("new", b"{}", event("new", {}))
     pieces = list(chosen.encode([unknown, unknown]))
     assert read(b"".join(pieces)) == 2
     assert read(heartbeat + b"".join(piece + heartbeat for piece in pieces) + heartbeat) == 2

@@ -1,0 +1,127 @@
+"""An HTTP request, as a function URL's event (payload format 2.0) tells it."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from dataclasses import dataclass
+from json import JSONDecodeError
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from relay import strict_json
+from relay.errors import RequestError
+from relay.shapes import invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# What a request context holds: function URLs (payload 2.0), REST APIs (payload 1.0), load balancers.
+_HTTP_KEYS = frozenset({"http", "httpMethod", "elb"})
+# A base URL may end with a slash to which a path is added that begins with one.
+_SLASHES = re.compile(r"^/+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """An HTTP request.
+
+    Attributes:
+        method: in upper case.
+        path: as Lambda hands it on: perhaps decoded, perhaps not.
+        headers: by their names in lower case.
+        content: the body as the event has it.
+        is_base64: whether that is base64.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    content: str
+    is_base64: bool
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the body, in lower case; empty if there is none."""
+        return self.headers.get("content-type", "").split(";")[0].strip().lower()
+
+    def body(self, limit: int) -> bytes:
+        """Return the body.
+
+        Raises:
+            RequestError: it has more bytes than the limit, or is not what the event says.
+        """
+        # Nothing shrinks on decoding but base64, to three quarters: what is far too long is not decoded first.
+        if len(self.content) > limit * 4 // 3 + 4:
+            too_large(limit)
+        try:
+            content = self.content
+            body = b64decode(content, validate=True) if self.is_base64 else content.encode()
+        except ValueError:
+            expected = "base64, as the event says" if self.is_base64 else "Unicode text"
+            raise invalid("", expected, "something else") from None
+        if len(body) > limit:
+            too_large(limit)
+        return body
+
+
+def is_http(event: Any) -> bool:
+    """Tell an HTTP request's event from a direct invocation, where there is no status to answer with."""
+    context = event.get("requestContext") if isinstance(event, dict) else None
+    return isinstance(context, dict) and not _HTTP_KEYS.isdisjoint(context)
+
+
+def path_of(event: Any) -> str:
+    """Return the path of an HTTP request's event; empty where it has none."""
+    path = event.get("rawPath") if is_http(event) else None
+    return _SLASHES.sub("/", path) if isinstance(path, str) else ""
+
+
+def read_http(event: Mapping[str, Any]) -> HttpRequest:
+    """Return the HTTP request of an event.
+
+    Raises:
+        RequestError: it is none of a function URL's.
+    """
+    http = event["requestContext"].get("http")
+    method = http.get("method") if isinstance(http, dict) else None
+    path = event.get("rawPath") or "/"
+    headers = event.get("headers") or {}
+    body = event.get("body") or ""
+    if not (
+        all(isinstance(value, str) for value in (method, path, body))
+        and isinstance(headers, dict)
+        and all(isinstance(value, str) for value in (*headers, *headers.values()))
+    ):
+        message = "the event: expected a function URL's (payload format 2.0), got another"
+        raise RequestError(400, "invalid_event", message)
+    return HttpRequest(
+        method=str(method),
+        path=_SLASHES.sub("/", path),
+        headers={name.lower(): value for name, value in headers.items()},
+        content=body,
+        is_base64=bool(event.get("isBase64Encoded")),
+    )
+
+
+def parse_json(body: bytes) -> Any:
+    """Return what a body's JSON says.
+
+    Raises:
+        RequestError: it is none.
+    """
+    try:
+        return strict_json.parse(body)
+    except JSONDecodeError as error:
+        got = f"an error at character {error.pos}" if body else "nothing"
+    except UnicodeDecodeError as error:
+        got = f"what is no UTF-8 at byte {error.start}"
+    except ValueError:
+        got = "something else"
+    raise invalid("", "JSON", got)
+
+
+def too_large(limit: int) -> NoReturn:
+    """Refuse a body."""
+    raise RequestError(
+        413, "payload_too_large", f"the body: expected at most {limit} bytes, got more"
+    )

@@ -1,0 +1,84 @@
+"""The models that callers may use, by the names that they use: Bedrock's ids, and a deployment's aliases for them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from relay.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay.settings import Settings
+
+
+# What precedes the model in the id of a system-defined inference profile.
+_GEOGRAPHY = re.compile(r"(?:apac|au|ca|eu|global|jp|us|us-gov)\.")
+
+
+def resolve(name: str, settings: Settings, field: str = "modelId") -> str:
+    """Return the id of the model that a caller names, in a field of the request.
+
+    Raises:
+        RequestError: this deployment allows none of that name; 404.
+    """
+    model = settings.model_aliases.get(name, name)
+    if model not in settings.model_ids:
+        message = f"{field}: expected a model that this deployment allows, got {name[:200]}"
+        error = RequestError(404, "model_not_found", message)
+        error.field = field
+        raise error
+    return model
+
+
+def resolve_encoded(name: str, settings: Settings) -> str:
+    """Return the id of the model that a path names: the SDKs percent-encode it, and Lambda may have decoded it."""
+    return resolve(unquote(name), settings)
+
+
+def name_of(model: str, settings: Settings) -> str:
+    """Return the name by which callers know a model: an ARN tells more than they need, where there is an alias."""
+    if model.startswith("arn:"):
+        return next((name for name, of in settings.model_aliases.items() if of == model), model)
+    return model
+
+
+def foundation_model(model: str) -> str:
+    """Return the model behind an inference profile's id: ``us.amazon.nova-…`` is ``amazon.nova-…``.
+
+    CountTokens, for one, knows the model by no other name.
+    """
+    geography = _GEOGRAPHY.match(model)
+    return model[geography.end() :] if geography else model
+
+
+def names(settings: Settings) -> list[str]:
+    """Return the names that callers may use: the aliases, and the ids that they need not stand for."""
+    aliased = settings.model_aliases.values()
+    ids = (m for m in settings.model_ids if not (m.startswith("arn:") and m in aliased))
+    return [*settings.model_aliases, *ids]
+
+
+def openai_model(name: str) -> dict[str, Any]:
+    """Return a model as OpenAI's API lists it. When it was made is known to nobody here."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "amazon-bedrock"}
+
+
+def openai_list(settings: Settings) -> Mapping[str, Any]:
+    """Return all models as OpenAI's API lists them."""
+    return {"object": "list", "data": [openai_model(name) for name in names(settings)]}
+
+
+def anthropic_model(name: str) -> dict[str, Any]:
+    """Return a model as Anthropic's API lists it."""
+    when = "1970-01-01T00:00:00Z"
+    return {"type": "model", "id": name, "display_name": name, "created_at": when}
+
+
+def anthropic_list(settings: Settings) -> Mapping[str, Any]:
+    """Return all models as Anthropic's API lists them: one page."""
+    data = [anthropic_model(name) for name in names(settings)]
+    ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]}
+    return {"data": data, "has_more": False, **ends}
