@@ -173,13 +173,17 @@ class _Stream:
             events, self.record.usage, has_room=self._has_room, passing=ResponseClosed
         )
         for piece in self.call.format.encode(self.record.observe(told)):
-            if isinstance(self.record.end, Failure) and not self.response.started:
-                raise self.record.end.error  # nothing was told until now, so there is still a status to send
+            if isinstance(self.record.end, Failure) and self._has_told_nothing():
+                raise self.record.end.error  # so there is still a status to send
             self.response.write(piece)
         if isinstance(self.record.end, Failure):  # then the invocation is to count as failed, too
             if not self.response.started:  # a format that says nothing of it
                 raise self.record.end.error
             _fail(self.response, self.record.end.error)
+
+    def _has_told_nothing(self) -> bool:
+        # Frames that arrived with that of a failure are told with it.
+        return not (self.response.started or (self.call.format.is_bedrocks and self.record.pieces))
 
     def _begin(self) -> None:
         if not self.response.started:

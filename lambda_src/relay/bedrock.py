@@ -13,6 +13,8 @@ import logging
 import re
 from collections.abc import Iterator, Mapping  # noqa: TC003  # fields' types
 from contextlib import contextmanager, suppress
+from functools import partial
+from http.client import HTTPResponse
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,6 +37,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeoutError
 
+from relay.chunked import ChunkError, dechunk
 from relay.errors import RequestError, UpstreamError, bedrock_error, transport_error
 from relay.eventstream import Frame, FrameCut, FrameError, read_frames
 from relay.watchdog import Interrupt
@@ -263,10 +266,20 @@ def _frames(raw: Any, watchdog: Watchdog) -> Generator[Frame, None, None]:
 def _pieces(raw: Any) -> Iterator[bytes]:
     """Yield what has arrived, whenever something has. Read to its end, the connection can serve another call."""
     try:
-        # stream() would be a little faster, but holds a chunk back until its own end has come, too.
+        yield from _chunks(raw)
+        # Where it is not chunked this is all of it. Where it was, it lets urllib3 see that the end has been read; its
+        # stream() would hold a chunk back until its own end has come, too.
         while piece := raw.read1(_READ_SIZE):
             yield piece
-    except StreamReadTimeoutError as error:
+    except (StreamReadTimeoutError, TimeoutError) as error:
         raise transport_error("read_timeout") from error
-    except (HTTPError, OSError) as error:
+    except (HTTPError, OSError, ChunkError) as error:
         raise transport_error("connection_lost") from error
+
+
+def _chunks(raw: Any) -> Iterator[bytes]:
+    """Yield what arrives of a chunked body, all that is there at a time."""
+    response = getattr(raw, "_fp", None)
+    if isinstance(response, HTTPResponse) and response.chunked and response.fp is not None:
+        yield from dechunk(iter(partial(response.fp.read1, _READ_SIZE), b""))
+        response._close_conn()  # type: ignore[attr-defined]  # noqa: SLF001  # as it does itself at the end of a body

@@ -167,7 +167,7 @@ class Unknown:
     frame: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would double what one costs
 class Forwarded:
     """An event of any type, for a format that takes Bedrock's frames as they are.
 
@@ -175,11 +175,13 @@ class Forwarded:
         name: its ``:event-type``.
         payload: what it carries.
         frame: the event stream frame it came in.
+        more: whether the next frame has arrived with it.
     """
 
     name: str
     payload: bytes
     frame: bytes
+    more: bool = False
 
     @property
     def document(self) -> bytes:

@@ -16,8 +16,7 @@ a frame (facts 15 and 17). This one keeps each frame's bytes as they came and ac
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "application/vnd.amazon.eventstream"
 
 _PRELUDE = struct.Struct("!III")
-_CRC = struct.Struct("!I")
+_LENGTH = _CRC = struct.Struct("!I")
 _OVERHEAD = _PRELUDE.size + _CRC.size
 # The format's own bounds: 128 KiB of headers and 24 MiB of payload.
 _MAX_HEADERS = 128 * 1024
@@ -47,19 +46,20 @@ class FrameCut(FrameError):
     """The bytes ended within a frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One message of an event stream.
 
     Attributes:
         data: the whole frame, as it came.
         headers: its string headers, such as ``:event-type``. Shared between frames: read only.
         payload: what it carries, mostly JSON.
+        more: whether the next one has arrived with it.
     """
 
     data: bytes
     headers: Mapping[str, str]
     payload: bytes
+    more: bool = False
 
 
 def read_frames(pieces: Iterable[bytes]) -> Iterator[Frame]:
@@ -92,7 +92,7 @@ def read_frames(pieces: Iterable[bytes]) -> Iterator[Frame]:
                 headers = known_headers[encoded] = _parse_headers(encoded)
                 if len(known_headers) > 64:
                     known_headers.clear()
-            yield Frame(data, headers, data[payload_at:-4])
+            yield Frame(data, headers, data[payload_at:-4], _has_frame(buffer, end))
             start = end
         del buffer[:start]
     if buffer:
@@ -108,6 +108,12 @@ def encode(headers: Mapping[str, str], payload: bytes) -> bytes:
     lengths = struct.pack("!II", _OVERHEAD + len(encoded) + len(payload), len(encoded))
     message = lengths + _CRC.pack(crc32(lengths)) + encoded + payload
     return message + _CRC.pack(crc32(message))
+
+
+def _has_frame(buffer: bytearray, at: int) -> bool:
+    """Tell whether all of a frame seems to be there."""
+    left = len(buffer) - at
+    return left >= _OVERHEAD and _LENGTH.unpack_from(buffer, at)[0] <= left
 
 
 def _read_prelude(buffer: bytearray, at: int) -> tuple[int, int]:

@@ -264,7 +264,7 @@ def _forwarded(
             if completes(name, frame):
                 complete = True
                 on_complete()
-            yield Forwarded(name, frame.payload, frame.data)
+            yield Forwarded(name, frame.payload, frame.data, frame.more)
     except (RelayError, _ExceptionFrame) as raised:
         error = raised
     if complete and not isinstance(error, _ExceptionFrame):

@@ -113,6 +113,11 @@ class Record:
         self._tempo = Tempo()
         self._first_token_at: float | None = None
 
+    @property
+    def pieces(self) -> int:
+        """How many pieces have come."""
+        return self._tempo.pieces
+
     @contextmanager
     def calling(self, call: ModelCall) -> Iterator[None]:
         """Span a call of Bedrock's and the stream that it opens with a trace subsegment."""

@@ -1,5 +1,7 @@
 """The AWS event stream, frame for frame as Bedrock sent it: unknown events, headers, padding and all.
 
+Frames that have arrived together go out together: whoever reads them finds their borders in the frames.
+
 A failure that Bedrock did not put into a frame itself, such as a stream that was cut, becomes an exception frame, which
 the AWS SDKs raise as an error; its ``originalMessage`` is the error's code. A complete stream just ends, as Bedrock's
 do.
@@ -48,11 +50,17 @@ def forward_invoke(events: Iterable[Event]) -> Iterator[bytes]:
 
 
 def _forward(events: Iterable[Event], exceptions: Mapping[int, str]) -> Iterator[bytes]:
+    together: list[bytes] = []
     for event in events:
         if isinstance(event, Forwarded):
-            yield event.frame
+            together.append(event.frame)
+            if event.more:
+                continue
         elif isinstance(event, Failure):
-            yield event.frame or _exception(event, exceptions)
+            together.append(event.frame or _exception(event, exceptions))
+        if together:
+            yield b"".join(together)
+            together.clear()
 
 
 def _exception(failure: Failure, exceptions: Mapping[int, str]) -> bytes:

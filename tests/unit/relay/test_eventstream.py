@@ -6,7 +6,7 @@ import random
 import struct
 import time
 from contextlib import suppress
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -83,7 +83,12 @@ def test_the_borders_of_pieces_mean_nothing(cuts: list[int]) -> None:
     data = b"".join(STREAM)
     borders = [0, *sorted(cuts), len(data)]
     pieces = [data[a:b] for a, b in pairwise(borders)]
-    assert _read(pieces) == _read([data])
+    read = _read(pieces)
+    assert [frame[:3] for frame in read] == [frame[:3] for frame in _read([data])]
+    # Whether the next one is there is told with each.
+    ends = list(accumulate(map(len, STREAM)))
+    came = [next(border for border in borders[1:] if border >= end) for end in ends]
+    assert [frame.more for frame in read] == [a == b for a, b in pairwise([*came, -1])]
     assert [frame.data for frame in _read([data])] == STREAM
 
 

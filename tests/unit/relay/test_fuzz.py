@@ -83,7 +83,7 @@ def test_any_bytes_are_a_stream_with_one_end(operation: str, data: bytes, sizes:
     assert isinstance(whole[-1], Done | Failure)
     chosen = CONVERSE_FRAMES if operation == "ConverseStream" else INVOKE_FRAMES
     written = list(chosen.encode(whole))
-    assert [frame.data for frame in read_frames(written)] == written
+    assert b"".join(frame.data for frame in read_frames(written)) == b"".join(written)
 
 
 def until_damaged(frames: Iterable[Any]) -> tuple[list[Any], Exception | None]:
