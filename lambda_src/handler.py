@@ -188,6 +188,7 @@ class _Stream:
     def _begin(self) -> None:
         if not self.response.started:
             told = {**self.call.format.headers, **self._bedrocks_headers}
+            told[self.call.format.request_id_header] = self.request_id
             self.response.headers.update({**told, **_STREAM_HEADERS})
 
     def _heartbeat(self) -> Heartbeat | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from relay.errors import UpstreamError
-from relay.models import foundation_model
+from relay.models import family, foundation_model
 from relay.telemetry import logger
 
 if TYPE_CHECKING:
@@ -22,16 +22,21 @@ Answer = TypeVar("Answer")
 # Throttled, not ready, not available: another model, or the same one elsewhere, may be neither.
 _BUSY = frozenset({429, 503})
 
+# Of a Converse request, what is the model's own business.
+_MODELS_OWN = "additionalModelRequestFields"
+
 
 def calls(call: ModelCall, fallback_model_ids: Iterable[str]) -> list[ModelCall]:
     """Return a call, and after it the same for each model that may answer in its model's place.
 
     A request to InvokeModel is written in its model's own schema, which only another inference profile of the same
-    model is sure to read.
+    model is sure to read; and so is what Converse hands on to the model itself, in that of its family.
     """
     others = [model for model in fallback_model_ids if model != call.model]
     if call.operation not in {"Converse", "ConverseStream"}:
         others = [m for m in others if foundation_model(m) == foundation_model(call.model)]
+    elif _MODELS_OWN in call.parameters or _MODELS_OWN.encode() in (call.body or b""):
+        others = [m for m in others if family(m) == family(call.model)]
     return [
         call,
         *(

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 # What precedes the model in the id of a system-defined inference profile.
 _GEOGRAPHY = re.compile(r"(?:apac|au|ca|eu|global|jp|us|us-gov)\.")
 
+# `anthropic.claude-…`, `us.amazon.nova-…`, or the same behind an inference profile's or a foundation model's ARN.
+_FAMILY = re.compile(
+    r"(?:^|/)(?:(?:[a-z]{2}(?:-[a-z]+)?|apac|global)\.)?"
+    r"(amazon\.(?:nova|titan)(?=[.-])|[a-z0-9]+(?=\.[a-z]))"
+)
+
 
 def resolve(name: str, settings: Settings, field: str = "modelId") -> str:
     """Return the id of the model that a caller names, in a field of the request.
@@ -52,6 +58,12 @@ def foundation_model(model: str) -> str:
     """
     geography = _GEOGRAPHY.match(model)
     return model[geography.end() :] if geography else model
+
+
+def family(model: str) -> str:
+    """Return whose a model is, by its id or ARN: ``anthropic``, ``amazon.nova``, …; empty where it does not tell."""
+    match = _FAMILY.search(model)
+    return match[1] if match else ""
 
 
 def names(settings: Settings) -> list[str]:

@@ -285,6 +285,11 @@ def _model(http: HttpRequest, match: re.Match[str], settings: Settings, _shapes:
     return Reply(body=told(name))
 
 
+def _no_stream(_http: HttpRequest, _match: Any, _settings: Settings, _shapes: Shapes) -> Request:
+    """Answer the AI SDK's question for a stream to take up again: there is none, for nothing is kept."""
+    return Reply(status=204)
+
+
 def _is_anthropics(headers: Mapping[str, str]) -> bool:
     """Tell whose client asks, where two APIs have the same path: Anthropic's always says which version it speaks."""
     return any(str(name).lower() == "anthropic-version" for name in headers)
@@ -314,6 +319,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], Callable[..., Request]], ...] = (
     *(("POST", re.compile(re.escape(path)), _api) for path in formats.APIS),
     ("GET", re.compile(r"/v1/models"), _models),
     ("GET", re.compile(r"/v1/models/(?P<model>.+)"), _model),
+    ("GET", re.compile(r"/ui/chat/[^/]+/stream"), _no_stream),
     ("GET", re.compile(r"/health"), _health),
 )
 

@@ -20,10 +20,10 @@ from relay import strict_json
 from relay.errors import transport_error
 from relay.formats import anthropic_answer, anthropic_errors, document
 from relay.formats.anthropic_request import to_converse
-from relay.formats.conversation import family
 from relay.formats.fields import Fields
 from relay.formats.format import Api, Asked, Format
 from relay.formats.json_line import dump, one_line
+from relay.models import family
 from relay.shapes import describe, invalid
 
 if TYPE_CHECKING:
@@ -136,11 +136,12 @@ _SSE = {"content-type": "text/event-stream; charset=utf-8"}
 _JSON = {"content-type": "application/json"}
 _PING = b'event: ping\ndata: {"type": "ping"}\n\n'  # which clients pass over wherever it comes
 
-_OWN_STREAM = Format(_SSE, _forward, _PING)
-_OWN_MESSAGE = Format(_JSON, document.whole)
-_STREAM = Format(_SSE, anthropic_answer.stream, _PING)
-_MESSAGE = Format(_JSON, anthropic_answer.message)
-_COUNT = Format(_JSON, _count)
+_REQUEST_ID = "request-id"
+_OWN_STREAM = Format(_SSE, _forward, _PING, _REQUEST_ID)
+_OWN_MESSAGE = Format(_JSON, document.whole, request_id_header=_REQUEST_ID)
+_STREAM = Format(_SSE, anthropic_answer.stream, _PING, _REQUEST_ID)
+_MESSAGE = Format(_JSON, anthropic_answer.message, request_id_header=_REQUEST_ID)
+_COUNT = Format(_JSON, _count, request_id_header=_REQUEST_ID)
 
 API = Api(_read, anthropic_errors.refuse)
 COUNT_TOKENS = Api(_read_to_count, anthropic_errors.refuse)

@@ -15,13 +15,13 @@ from relay.formats.conversation import (
     Conversation,
     base64_block,
     document_name,
-    family,
     json_schema_output,
     reasoning,
     text_blocks,
     tool_spec,
 )
 from relay.formats.fields import Fields
+from relay.models import family
 from relay.shapes import describe, invalid
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any
 
 from relay import strict_json
+from relay.models import family
 from relay.shapes import describe, invalid
 
 if TYPE_CHECKING:
@@ -36,7 +37,14 @@ _DOCUMENTS = {
 }
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9()\[\]-]+")  # of a document: become a space each
 # Tokens that an Anthropic model may think with, by how hard it is to think.
-_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 24576, "xhigh": 32000}
+_BUDGETS = {
+    "minimal": 1024,
+    "low": 2048,
+    "medium": 8192,
+    "high": 24576,
+    "xhigh": 32000,
+    "max": 32000,
+}
 
 
 class Conversation:
@@ -199,30 +207,17 @@ def json_schema_output(name: str, description: str | None, schema: Any) -> dict[
     return {"textFormat": {"type": "json_schema", "structure": structure}}
 
 
-def family(model: str) -> str:
-    """Return whose a model is, by its id or ARN: ``anthropic``, ``amazon.nova``, …; empty where it does not tell."""
-    match = _FAMILY.search(model)
-    return match[1] if match else ""
-
-
-# `anthropic.claude-…`, `us.amazon.nova-…`, or the same behind an inference profile's or a foundation model's ARN.
-_FAMILY = re.compile(
-    r"(?:^|/)(?:(?:[a-z]{2}(?:-[a-z]+)?|apac|global)\.)?"
-    r"(amazon\.(?:nova|titan)(?=[.-])|[a-z0-9]+(?=\.[a-z]))"
-)
-
-
 def reasoning(model: str, effort: str, max_tokens: int | None, field: str) -> dict[str, Any]:
     """Return the ``additionalModelRequestFields`` that make a model think harder or less hard.
 
     Args:
         model: its id.
-        effort: ``none``, ``minimal``, ``low``, ``medium``, ``high`` or ``xhigh``.
+        effort: ``none``, ``minimal``, ``low``, ``medium``, ``high``, ``xhigh`` or ``max``.
         max_tokens: those that the whole answer may have, where the caller says.
         field: the path of what asks for it, for messages.
 
     Raises:
-        RequestError: the model has no such choice.
+        RequestError: the model has no such choice, or not with that limit.
     """
     whose = family(model)
     if effort == "none":
@@ -235,6 +230,10 @@ def reasoning(model: str, effort: str, max_tokens: int | None, field: str) -> di
                 raise _too_few_to_think(field, max_tokens)
         return {"thinking": {"type": "enabled", "budget_tokens": budget}}
     if whose == "amazon.nova":
+        if _three(effort) == "high" and max_tokens is not None:
+            raise invalid(
+                field, "low or medium, as this model takes no limit on tokens beside it", effort
+            )
         return {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": _three(effort)}}
     if whose == "openai":
         return {"reasoning_effort": _three(effort)}
@@ -247,4 +246,4 @@ def _too_few_to_think(field: str, max_tokens: int) -> RequestError:
 
 
 def _three(effort: str) -> str:
-    return {"minimal": "low", "xhigh": "high"}.get(effort, effort)
+    return {"minimal": "low", "xhigh": "high", "max": "high"}.get(effort, effort)

@@ -22,12 +22,14 @@ class Format(NamedTuple):
             the end, and nothing for a failure, which then has a status of its own.
         heartbeat: the bytes that break a silence between two pieces and mean nothing (fact 63); none where every byte
             means something.
+        request_id_header: where its clients look for the request's id, if it is not in ``x-request-id``.
         is_bedrocks: whether it is Bedrock's own: then frames are not taken apart, and its headers go along.
     """
 
     headers: Mapping[str, str]
     encode: Encode
     heartbeat: bytes = b""
+    request_id_header: str = "x-request-id"
     is_bedrocks: bool = False
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from relay.formats.conversation import (
     Conversation,
     base64_data,
-    family,
     file_block,
     media_block,
     text_blocks,
     tool_use,
 )
 from relay.formats.fields import Fields
+from relay.models import family
 from relay.shapes import describe, invalid
 
 if TYPE_CHECKING:

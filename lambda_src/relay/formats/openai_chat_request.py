@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from relay.formats.conversation import family, json_schema_output, reasoning, tool_spec
+from relay.formats.conversation import json_schema_output, reasoning, tool_spec
 from relay.formats.fields import Fields
 from relay.formats.openai_chat_messages import (
     TOOL_NAME,
@@ -15,6 +15,7 @@ from relay.formats.openai_chat_messages import (
     one_of,
     read_messages,
 )
+from relay.models import family
 from relay.shapes import describe, invalid
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
     "web_search_options": (),
 }
 _HINTS = ("prompt_cache_key", "prompt_cache_retention")
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _TIERS = {
     "auto": None,
     "default": "default",

@@ -22,7 +22,6 @@ from relay.errors import RequestError
 from relay.formats.conversation import (
     Conversation,
     base64_data,
-    family,
     file_block,
     json_schema_output,
     media_block,
@@ -33,6 +32,7 @@ from relay.formats.conversation import (
 )
 from relay.formats.fields import Fields
 from relay.formats.openai_chat_messages import TOOL_NAME, Block, cache_point, fitting, one_of
+from relay.models import family
 from relay.shapes import describe, invalid
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
     "truncation": ("disabled",),
 }
 _HINTS = ("prompt_cache_key", "prompt_cache_retention")
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _SUMMARIES = ("auto", "concise", "detailed")
 _TIERS = {
     "auto": None,

@@ -46,15 +46,7 @@ _TOOL_CHOICES: Mapping[str, dict[str, Any] | None] = {
     "none": None,
 }
 # How hard the AI SDK can ask a model to think, and the nearest that there is here.
-_EFFORTS = {
-    "none": "none",
-    "minimal": "minimal",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "xhigh",
-    "max": "xhigh",
-}
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
 def _read(body: Mapping[str, Any], model: str, _headers: Mapping[str, str]) -> Asked:
@@ -101,7 +93,7 @@ def _effort(fields: Fields, model: str, max_tokens: int | None) -> dict[str, Any
     effort = fields.choice("reasoning", "provider-default", *_EFFORTS)
     if effort is None or effort == "provider-default":
         return {}
-    return reasoning(model, _EFFORTS[effort], max_tokens, "reasoning")
+    return reasoning(model, effort, max_tokens, "reasoning")
 
 
 def _tools(fields: Fields, conversation: Conversation) -> dict[str, Any]:

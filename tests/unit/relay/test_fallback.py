@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,6 +50,22 @@ def test_another_model_is_asked_the_same() -> None:
     assert first is call
     assert others == [_call(CLAUDE), _call(PROFILE)]
     assert call.parameters == {"modelId": NOVA, "messages": [1]}
+
+
+@pytest.mark.parametrize("operation", ["Converse", "ConverseStream"])
+@pytest.mark.parametrize("as_it_is", [False, True], ids=["parameters", "body"])
+def test_what_is_the_models_own_business_is_asked_of_its_family_alone(
+    operation: str, *, as_it_is: bool
+) -> None:
+    """Another family reads other fields, or refuses them."""
+    fields = {"additionalModelRequestFields": {"thinking": {}}}
+    call = _call(CLAUDE, operation)
+    if as_it_is:
+        call = replace(call, body=json.dumps(fields).encode())
+    else:
+        call = replace(call, parameters={**call.parameters, **fields})
+    models = [asked.model for asked in calls(call, [NOVA, f"us.{CLAUDE}", PROFILE])]
+    assert models == [CLAUDE, f"us.{CLAUDE}"]
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,11 @@ def test_what_asks_for_nothing_is_taken(members: dict[str, Any]) -> None:
         ({"stop": list("abcde")}, "stop", "stop: expected text that is not empty"),
         ({"stop": ["a", 5]}, "stop", "stop: expected"),
         ({"stop": {"a": 1}}, "stop", "stop: expected"),
-        ({"reasoning_effort": "max"}, "reasoning_effort", "reasoning_effort: expected one of none"),
+        (
+            {"reasoning_effort": "most"},
+            "reasoning_effort",
+            "reasoning_effort: expected one of none",
+        ),
         (
             {"reasoning_effort": "low", "max_tokens": 1000},
             "reasoning_effort",
@@ -267,6 +271,16 @@ def test_models_are_asked_to_think_in_their_own_words(model: str, fields: dict[s
     """``reasoning_effort`` goes where each family of models looks for it, and to no other."""
     assert _asked(model, reasoning_effort="medium") == {"additionalModelRequestFields": fields}
     assert _refusal(PROFILE, reasoning_effort="medium").field == "reasoning_effort"
+
+
+def test_novas_highest_effort_takes_no_limit() -> None:
+    """Bedrock would refuse both together, in words about other fields."""
+    fields = {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "high"}}
+    assert _asked(NOVA, reasoning_effort="max") == {"additionalModelRequestFields": fields}
+    error = _refusal(NOVA, reasoning_effort="high", max_tokens=100)
+    assert error.message == (
+        "reasoning_effort: expected low or medium, as this model takes no limit on tokens beside it, got high"
+    )
 
 
 # Messages

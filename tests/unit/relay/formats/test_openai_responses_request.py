@@ -573,7 +573,7 @@ def test_what_bedrock_can_do(asked: Any, told: Any) -> None:
         ({"temperature": 1.5}, "temperature"),
         ({"top_p": 2}, "top_p"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
-        ({"reasoning": {"effort": "max"}}, "reasoning.effort"),
+        ({"reasoning": {"effort": "most"}}, "reasoning.effort"),
         ({"reasoning": {"effort": "low"}, "max_output_tokens": 100}, "reasoning.effort"),
         ({"reasoning": {"mode": "pro"}}, "reasoning.mode"),
         ({"reasoning": {"context": "all_turns"}}, "reasoning.context"),
