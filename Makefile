@@ -15,10 +15,11 @@ CDK := node_modules/.bin/cdk
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 # What the function runs on in Lambda: the tests run on it, too, where it is present.
 TARGET_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python3.13) $(shell command -v python3.13))
+TARGET_READY := $(if $(TARGET_PYTHON),.venv-3.13/.target)
 
 .DEFAULT_GOAL := help
 .PHONY: help run serve install test check format lint types coverage target bench lock clean
-.PHONY: synth diff deploy destroy judges format-check
+.PHONY: synth diff deploy destroy judges prepare format-check
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -46,17 +47,27 @@ synth: $(VENV)/.deploy  ## make the CloudFormation template; needs no AWS accoun
 test: $(VENV)/.dev  ## all tests; those that need other software say so where it is absent
 	@$(BIN)/python -m pytest
 
-# The judges first, so that none of the tests is skipped for want of one.
-check: judges format-check lint types coverage target  ## what CI runs: format, lint, types, tests, coverage
+check: prepare format-check lint types coverage target  ## what CI runs: format, lint, types, tests, coverage
+
+# The judges first, so that none of the tests is skipped for want of one; all of it is mostly waiting.
+prepare: $(VENV)/.dev
+	@$(MAKE) --no-print-directory -j 3 judges $(TARGET_READY)
 
 judges: .judges/.installed .judges/go/aws-sdk-go .judges/node/.installed  ## install the software that the tests hold the function against
 
-target:  ## all tests on the Python that Lambda runs, where it is present
+# Not again what is held against other software, and what runs on the machine of whoever deploys.
+target: $(TARGET_READY)  ## the tests of what Lambda runs, on the Python that it runs, where it is present
 ifeq ($(TARGET_PYTHON),)
 	@echo "no Python 3.13, the function's own, is on this machine: the tests ran on $$($(PYTHON) -V) alone"
 else
-	@$(MAKE) --no-print-directory test VENV=.venv-3.13 PYTHON=$(TARGET_PYTHON)
+	@.venv-3.13/bin/python -m pytest -m "not judge" --ignore tests/deploy --ignore tests/unit/infra
 endif
+
+.venv-3.13/.target: requirements/dev.txt
+	@echo "installing the tests' requirements into .venv-3.13 ..."
+	@$(TARGET_PYTHON) -m venv .venv-3.13
+	@.venv-3.13/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/dev.txt
+	@touch $@
 
 format-check: $(VENV)/.dev
 	@$(BIN)/ruff format --check --quiet
@@ -116,7 +127,7 @@ JUDGES := $(wildcard requirements/judges/*.txt)
 .judges/.installed: $(JUDGES) | $(VENV)/bin/python
 	@echo "installing the judges into .judges ..."
 	@for file in $(JUDGES); do judge=.judges/$$(basename $$file .txt); rm -rf $$judge; \
-		$(PIP_INSTALL) --no-deps --target $$judge -r $$file || exit 1; done
+		$(PIP_INSTALL) --no-deps --no-compile --target $$judge -r $$file || exit 1; done
 	@touch $@
 
 # AWS's SDK for Go, in a program of its own; go.sum says what may be downloaded for it.
