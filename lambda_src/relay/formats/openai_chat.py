@@ -32,7 +32,7 @@ from relay.formats.openai_errors import refuse, told
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from relay.formats.openai_chat_messages import Block
+    from relay.formats.openai_request import Block
 
 _FINISH_REASONS = {
     "end_turn": "stop",

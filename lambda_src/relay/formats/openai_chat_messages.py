@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 from relay.formats.conversation import (
     Conversation,
@@ -15,18 +15,20 @@ from relay.formats.conversation import (
     tool_use,
 )
 from relay.formats.fields import Fields
+from relay.formats.openai_request import (
+    TOOL_ID,
+    TOOL_NAME,
+    WANT_SIGNATURES,
+    Block,
+    cache_point,
+    fitting,
+    one_of,
+)
 from relay.models import family
 from relay.shapes import describe, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-Block: TypeAlias = dict[str, Any]
-
-# Whose models refuse reasoning that has no signature. An ARN may hide one of them.
-_WANT_SIGNATURES = frozenset({"anthropic", "deepseek", ""})
-_TOOL_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
-TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def read_messages(fields: Fields, model: str) -> Conversation:
@@ -88,7 +90,7 @@ def _thinking_block(fields: Fields, model: str) -> list[Block]:
 def _thought(text: str, signature: str | None, model: str) -> list[Block]:
     if signature:
         return [{"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}}]
-    if not text.strip() or family(model) in _WANT_SIGNATURES:
+    if not text.strip() or family(model) in WANT_SIGNATURES:
         return []
     return [{"reasoningContent": {"reasoningText": {"text": text}}}]
 
@@ -107,7 +109,7 @@ def _call(call: Fields) -> Block:
     function = call.need_object("function")
     function.ignore("parsed_arguments")
     block = tool_use(
-        fitting(call, "id", _TOOL_ID),
+        fitting(call, "id", TOOL_ID),
         fitting(function, "name", TOOL_NAME),
         function.text("arguments") or "",
         function.name("arguments"),
@@ -121,7 +123,7 @@ def _tool_result(message: Fields) -> list[Block]:
     message.ignore("name")
     content = _content(message, _TOOLS)
     result = {
-        "toolUseId": fitting(message, "tool_call_id", _TOOL_ID),
+        "toolUseId": fitting(message, "tool_call_id", TOOL_ID),
         "content": [block for block in content if "cachePoint" not in block],
     }
     # Within a result there are no cache points, but behind it.
@@ -186,44 +188,3 @@ _SYSTEMS = {"text": _text}
 _USERS = {"text": _text, "image_url": _image, "file": _file, "input_audio": _audio}
 _ASSISTANTS = {"text": _text, "refusal": _refusal}
 _TOOLS = {"text": _text, "image_url": _image, "file": _file}
-
-
-def cache_point(fields: Fields) -> list[Block]:
-    """Return the end of what is worth caching, if it is here.
-
-    OpenAI's caches last for 30 minutes at least, Bedrock's for 5 or 60.
-    """
-    ours = fields.object("prompt_cache_breakpoint")
-    theirs = fields.object("cache_control")
-    point: Block = {"type": "default"}
-    if ours is not None:
-        one_of(ours, "mode", "explicit")
-        ours.choice("ttl", "30m")
-        ours.end()
-        point["ttl"] = "1h"
-    elif theirs is not None:
-        one_of(theirs, "type", "ephemeral")
-        ttl = theirs.choice("ttl", "5m", "1h")
-        theirs.end()
-        point |= {"ttl": ttl} if ttl else {}
-    else:
-        return []
-    return [{"cachePoint": point}]
-
-
-def one_of(fields: Fields, member: str, *choices: str) -> str:
-    """Return a member that is one of a few words and has to be there; these words are no secrets."""
-    expected = f"one of {', '.join(choices)}"
-    value = fields.need(member, expected)
-    if value not in choices:
-        got = value[:40] if isinstance(value, str) and value else describe(value)
-        raise invalid(fields.name(member), expected, got)
-    return str(value)
-
-
-def fitting(fields: Fields, member: str, pattern: re.Pattern[str]) -> str:
-    """Return a member that is text in the letters that Bedrock takes, and has to be there."""
-    value = fields.need_text(member)
-    if not pattern.fullmatch(value):
-        raise invalid(fields.name(member), f"text that fits {pattern.pattern}", describe(value))
-    return value

@@ -13,7 +13,6 @@ although the item's ``summary`` has it, too, for the signature proves that very 
 from __future__ import annotations
 
 import json
-import re
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,20 @@ from relay.formats.conversation import (
     tool_use,
 )
 from relay.formats.fields import Fields
-from relay.formats.openai_chat_messages import TOOL_NAME, Block, cache_point, fitting, one_of
+from relay.formats.openai_request import (
+    EFFORTS,
+    TOOL_ID,
+    TOOL_NAME,
+    WANT_SIGNATURES,
+    Block,
+    Calling,
+    cache_point,
+    fitting,
+    metadata,
+    one_of,
+    service_tier,
+    take_hints,
+)
 from relay.models import family
 from relay.shapes import describe, invalid
 
@@ -53,16 +65,7 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
     "top_logprobs": (0,),
     "truncation": ("disabled",),
 }
-_HINTS = ("prompt_cache_key", "prompt_cache_retention")
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _SUMMARIES = ("auto", "concise", "detailed")
-_TIERS = {
-    "auto": None,
-    "default": "default",
-    "flex": "flex",
-    "priority": "priority",
-    "fast": "priority",  # OpenAI's other name for it
-}
 _DETAILS = ("auto", "low", "high", "original")
 _TEXTS = ("input_text", "output_text", "refusal")
 _PARTS = {
@@ -72,11 +75,6 @@ _PARTS = {
     "assistant": _TEXTS,
 }
 _RESULT_PARTS = (*_TEXTS, "input_image", "input_file")
-# Whose models refuse reasoning that has no signature, as such that was cut short. An ARN may hide one of them.
-_WANT_SIGNATURES = frozenset({"anthropic", "deepseek", ""})
-_TOOL_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
-_MOST_METADATA = 16
-_METADATA = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}", re.ASCII)
 # What an answer repeats of its request, with what it says where the request says nothing.
 _REPEATED: Mapping[str, Any] = {
     "background": False,
@@ -118,13 +116,12 @@ def converse_request(body: Mapping[str, Any], model: str) -> tuple[Block, bool]:
     }
     thinking = _reasoning(fields, model, tokens)
     config, calling = _tools(fields, model, spoken_of=conversation.speaks_of_tools)
-    tier = _TIERS[fields.choice("service_tier", *_TIERS) or "auto"]
     asked = {
         "inferenceConfig": {name: value for name, value in inference.items() if value is not None},
         "toolConfig": config,
         "outputConfig": _output(fields),
-        "requestMetadata": _metadata(fields),
-        "serviceTier": tier and {"type": tier},
+        "requestMetadata": metadata(fields),
+        "serviceTier": service_tier(fields),
         "additionalModelRequestFields": {**thinking, **calling},
     }
     streams = bool(fields.flag("stream"))
@@ -154,17 +151,13 @@ def _without_null(value: Mapping[str, Any]) -> Block:
 
 def _take_the_rest(fields: Fields) -> None:
     """Take what changes nothing, and refuse it where it would."""
-    fields.ignore("model", *_HINTS)
+    fields.ignore("model")
+    take_hints(fields)
     store = fields.flag("store")
     if store:
         raise invalid("store", "false or nothing, for no answer is kept here", "true")
     for member, values in _ONLY.items():
         fields.only(member, *values)
-    caching = fields.object("prompt_cache_options")
-    if caching is not None:
-        caching.choice("mode", "implicit", "explicit")
-        caching.choice("ttl", "30m")
-        caching.end()
     options = fields.object("stream_options")
     if options is not None:
         options.only("include_obfuscation", False)
@@ -255,7 +248,7 @@ def _unseal(sealed: str, model: str) -> list[Block] | None:
     blocks: list[Block] = []
     if signature:
         blocks.append({"reasoningText": {"text": text, "signature": signature}})
-    elif text.strip() and family(model) not in _WANT_SIGNATURES:
+    elif text.strip() and family(model) not in WANT_SIGNATURES:
         blocks.append({"reasoningText": {"text": text}})
     if redacted:
         blocks.append({"redactedContent": b64encode(redacted).decode()})
@@ -267,7 +260,7 @@ def _call(item: Fields) -> Block:
     item.only("caller", {"type": "direct"})
     item.only("namespace")
     return tool_use(
-        fitting(item, "call_id", _TOOL_ID),
+        fitting(item, "call_id", TOOL_ID),
         fitting(item, "name", TOOL_NAME),
         item.text("arguments") or "",
         item.name("arguments"),
@@ -280,7 +273,7 @@ def _result(item: Fields) -> list[Block]:
     item.ignore("name")
     content = _content(item, "output", _RESULT_PARTS)
     result = {
-        "toolUseId": fitting(item, "call_id", _TOOL_ID),
+        "toolUseId": fitting(item, "call_id", TOOL_ID),
         "content": [block for block in content if "cachePoint" not in block],
     }
     # Within a result there are no cache points, but behind it.
@@ -332,36 +325,10 @@ def _part(part: Fields, kind: str) -> list[Block]:
 
 
 def _tools(fields: Fields, model: str, *, spoken_of: bool) -> tuple[Block, Block]:
-    """Return Converse's ``toolConfig``, and what only the model itself takes.
-
-    Args:
-        fields: the request.
-        model: the model's id.
-        spoken_of: whether a tool has been called in the conversation. Then Bedrock insists on knowing the tools.
-    """
     specs = [_tool(tool) for tool in fields.objects("tools")]
     choice = _tool_choice(fields, [spec["toolSpec"]["name"] for spec in specs])
-    one_at_a_time = fields.flag("parallel_tool_calls") is False
-    if not specs or choice == {"type": "none"}:
-        if spoken_of and specs:
-            expected = "another, for Bedrock cannot forbid tools that the input speaks of"
-            raise invalid("tool_choice", expected, "none")
-        if spoken_of:
-            raise invalid("tools", "the tools that the input speaks of", "none")
-        return {}, {}
-    if one_at_a_time:
-        if family(model) != "anthropic":
-            expected = "true or nothing, for this model cannot be told to call one tool at a time"
-            raise invalid("parallel_tool_calls", expected, "false")
-        # Beside a toolChoice of Converse's own, Bedrock takes this for a contradiction.
-        return {"tools": specs}, {"tool_choice": {**choice, "disable_parallel_tool_use": True}}
-    match choice["type"]:
-        case "any":
-            return {"tools": specs, "toolChoice": {"any": {}}}, {}
-        case "tool":
-            return {"tools": specs, "toolChoice": {"tool": {"name": choice["name"]}}}, {}
-        case _:  # not every model takes a choice: the default is left out
-            return {"tools": specs}, {}
+    calling = Calling(specs, choice, one_at_a_time=fields.flag("parallel_tool_calls") is False)
+    return calling.in_converses_terms(model, "the input speaks of" if spoken_of else None)
 
 
 def _tool(tool: Fields) -> Block:
@@ -388,8 +355,6 @@ def _tool_choice(fields: Fields, names: Sequence[str]) -> Block:
     if said is None or isinstance(said, str):
         if said not in words:
             raise invalid("tool_choice", "none, auto, required or a function", describe(said))
-        if words[said] == "any" and not names:
-            raise invalid("tool_choice", "auto or none, for there are no tools", "required")
         return {"type": words[said]}
     choice = Fields(said, "tool_choice")
     one_of(choice, "type", "function")
@@ -407,7 +372,7 @@ def _reasoning(fields: Fields, model: str, tokens: int | None) -> Block:
     wanted = fields.object("reasoning")
     if wanted is None:
         return {}
-    effort = wanted.choice("effort", *_EFFORTS)
+    effort = wanted.choice("effort", *EFFORTS)
     # What Bedrock tells of the reasoning is told, however long it is.
     wanted.choice("summary", *_SUMMARIES)
     wanted.choice("generate_summary", *_SUMMARIES)
@@ -435,24 +400,3 @@ def _output(fields: Fields) -> Block | None:
         )
     form.end()
     return output
-
-
-def _metadata(fields: Fields) -> dict[str, str]:
-    """Return what the caller wants to find the request by."""
-    said = fields.object("metadata")
-    found = {} if said is None else {said.name(n): (n, v) for n, v in said.rest().items()}
-    found |= {name: (name, fields.text(name)) for name in ("user", "safety_identifier")}
-    metadata: dict[str, str] = {}
-    for path, (name, value) in found.items():
-        if value is None:
-            continue
-        if not isinstance(value, str) or not _METADATA.fullmatch(value):
-            raise invalid(path, f"text that fits {_METADATA.pattern}", describe(value))
-        if not name or not _METADATA.fullmatch(name):
-            raise invalid(path, f"a name that fits {_METADATA.pattern}", "another")
-        if metadata.setdefault(name, value) != value:
-            raise invalid(path, f"the same as metadata.{name}, or nothing", describe(value))
-    if len(metadata) > _MOST_METADATA:
-        expected = f"at most {_MOST_METADATA}, with user and safety_identifier"
-        raise invalid("metadata", expected, f"{len(metadata)}")
-    return metadata
