@@ -80,6 +80,11 @@ class Call:
     performance: Performance = field(default_factory=Performance)
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
+    @property
+    def streams(self) -> bool:
+        """Whether it is answered with an event stream, or else with one document."""
+        return self.operation in _STREAMS
+
 
 class Bedrock:
     """The stand-in.
@@ -150,7 +155,7 @@ def prompt_of(call: Call) -> Prompt:
 def answer_to(prompt: Prompt, call: Call) -> Script:
     """Return the script of a fitting answer to a prompt, in the schema and at the pace of a call."""
     reply = reply_to(prompt)
-    if call.operation not in _STREAMS:
+    if not call.streams:
         return _whole(reply, call)
     _, write = _schema_of(call)
     return _paced(write(reply, call.pace, call.model_id), call)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from local import faults
 from local.bedrock import answer_to, prompt_of
 from local.fault_table import COMMON, FAULTS
 from local.prompts import BedrockError
@@ -33,10 +34,17 @@ HEADER = "x-rivulet-faults"
 _IN_TEXT = re.compile(r"\s*\[fault:([^\]]*)(\]?)")
 # What is asked where the prompt is nothing but faults.
 _DEFAULT_QUESTION = "How does a token travel?"
-_ABOUT_ARGUMENTS = """
+# A document of an operation that does not stream is cut up into so many pieces, each of which counts as a frame.
+_PIECES = 10
+# What such a document can have.
+OF_DOCUMENTS = tuple(name for name, fault in FAULTS.items() if not fault.of_events)
+_ABOUT_ARGUMENTS = f"""
 after=N is after N frames of the event stream, after=NAME after the first event of that name, such as messageStop.
 byte=N is after N bytes of the body instead, or which byte of a frame. Every fault takes two more arguments:
-times=N for no more than N calls with the same script, model=WORD for models with that in their ids."""
+times=N for no more than N calls with the same script, model=WORD for models with that in their ids.
+
+Where the answer is one document rather than an event stream, each tenth of it counts as a frame, and there can be
+{", ".join(OF_DOCUMENTS)}."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +52,14 @@ class ChosenFault:
     """A fault with its arguments.
 
     Attributes:
+        name: its name.
         ask: changes what is asked.
         send: changes how the answer is sent.
         times: how many calls have it, or ``None`` for all.
         model: what is in the ids of the models that have it.
     """
 
+    name: str
     ask: Callable[[Prompt], Prompt]
     send: Callable[[Script], Script]
     times: int | None
@@ -75,19 +85,24 @@ class FaultMachine:
             prompt = replace(prompt, text=text or _DEFAULT_QUESTION, everything=everything)
         if HEADER in call.headers:
             scripts.insert(0, call.headers[HEADER])
-        chosen = self._choose(";".join(scripts), call.model_id) if scripts else []
+        chosen = self._choose(";".join(scripts), call) if scripts else []
         for fault in chosen:
             prompt = fault.ask(prompt)
         script = answer_to(prompt, call)
+        if chosen and not call.streams:
+            script = faults.cut_up(script, _PIECES)
         for fault in chosen:
             script = fault.send(script)
         return script
 
-    def _choose(self, script: str, model_id: str) -> list[ChosenFault]:
+    def _choose(self, script: str, call: Call) -> list[ChosenFault]:
         """Return the faults of a script that concern this call."""
         chosen = []
         for number, fault in enumerate(parse(script)):
-            if fault.model in model_id:
+            if fault.model in call.model_id:
+                if not call.streams and fault.name not in OF_DOCUMENTS:
+                    possible = f"one of {', '.join(OF_DOCUMENTS)}, for the answer is one document"
+                    raise _malformed("fault", possible, fault.name)
                 self._concerned[script, number] += 1
                 if fault.times is None or self._concerned[script, number] <= fault.times:
                     chosen.append(fault)
@@ -148,7 +163,8 @@ def _parse_one(text: str) -> ChosenFault:
         for key, argument in arguments.items()
     }
     times, model = values.pop("times"), values.pop("model")
-    return ChosenFault(_bound(fault.ask, values), _bound(fault.send, values), times, model or "")
+    ask, send = _bound(fault.ask, values), _bound(fault.send, values)
+    return ChosenFault(name, ask, send, times, model or "")
 
 
 def _value(where: str, argument: Argument, text: str | None) -> Any:

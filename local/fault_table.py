@@ -63,12 +63,14 @@ class Fault:
         arguments: by name.
         ask: changes what is asked.
         send: changes how the answer is sent.
+        of_events: whether it is about events, so that an answer that is one document cannot have it.
     """
 
     does: str
     arguments: Mapping[str, Argument] = field(default_factory=dict)
     ask: Callable[..., Prompt] | None = None
     send: Callable[..., Script] | None = None
+    of_events: bool = False
 
 
 def _refuse(
@@ -103,6 +105,10 @@ def _ending(*ending: Step) -> Callable[..., Script]:
     return end
 
 
+def _end(script: Script, after: Place, byte: int | None) -> Script:
+    return _ending()(faults.unmeasured(script), after, byte)
+
+
 def _call_a_tool(prompt: Prompt) -> Prompt:
     choice = "any" if prompt.tool_choice == "auto" else prompt.tool_choice
     tools = prompt.tools or (_WEATHER,)
@@ -132,11 +138,13 @@ FAULTS: Mapping[str, Fault] = {
         "An exception in mid-stream instead of the rest; any name, or none.",
         {**_AFTER, "name": NAME.by_default("throttlingException"), "message": WORD},
         send=_exception,
+        of_events=True,
     ),
     "error": Fault(
         "An error that the service model does not list, in mid-stream instead of the rest.",
         {**_AFTER, "code": NAME.by_default("InternalFailure"), "message": WORD},
         send=_error,
+        of_events=True,
     ),
     "stall": Fault(
         "Silence in mid-stream, for so many seconds or for ever; the connection stays open.",
@@ -152,6 +160,7 @@ FAULTS: Mapping[str, Fault] = {
         "Silence within a tool's input, each time after so many pieces of it.",
         {"seconds": SECONDS.by_default("5"), "pieces": SIZE.by_default("4")},
         send=faults.gap,
+        of_events=True,
     ),
     "cut": Fault(
         "The connection is closed without the end of the answer.",
@@ -163,9 +172,7 @@ FAULTS: Mapping[str, Fault] = {
         _AFTER_OR_BYTE,
         send=_ending(Reset()),
     ),
-    "end": Fault(
-        "The answer ends too early, but as HTTP wants it.", _AFTER_OR_BYTE, send=_ending()
-    ),
+    "end": Fault("The answer ends too early, but as HTTP wants it.", _AFTER_OR_BYTE, send=_end),
     "corrupt": Fault(
         "A byte of the next frame is flipped: -5 in the payload, 2 in the lengths, 9 in their checksum.",
         {**_AFTER, "byte": number(-(10**9), 10**9).by_default("-5")},
@@ -181,16 +188,19 @@ FAULTS: Mapping[str, Fault] = {
         "One more piece of text, of so many bytes; 0 makes an empty one.",
         {**_AFTER, "size": number(0, 20_000_000).by_default("100000")},
         send=lambda script, after, size: faults.say(script, after, "x" * size),
+        of_events=True,
     ),
     "surrogates": Fault(
         "One more letter of text, 😀, each half of it (\\ud83d, \\ude00) in a piece of its own.",
         _AFTER,
         send=lambda script, after: faults.say(script, after, "\ud83d", "\ude00"),
+        of_events=True,
     ),
     "drop": Fault(
         "The events of that name are left out, or amazon-bedrock-invocationMetrics by the name of metrics.",
         {"event": EVENT.by_default("metadata")},
         send=faults.drop,
+        of_events=True,
     ),
     "unknown_event": Fault(
         "One more event, of a type that nobody has listed.",
@@ -198,11 +208,13 @@ FAULTS: Mapping[str, Fault] = {
         send=lambda script, after: faults.insert(
             script, after, Send(frame(Event("futureEvent", {"future": True})))
         ),
+        of_events=True,
     ),
     "unknown_delta": Fault(
         "One more piece of a block, with a member that nobody has listed.",
         _AFTER,
         send=faults.unknown_delta,
+        of_events=True,
     ),
     "unknown_block": Fault(
         "A block of a kind that nobody has listed comes first.",

@@ -9,7 +9,8 @@ They work on any script and on each other's results; `Bedrock.answer` is where t
     bedrock.answer = lambda call: after_frames(honest_answer(call), 3, Send(exception_frame("throttlingException", {})))
 
 What Bedrock sends comes frame by frame, one `Send` each, and a `Place` is between two of them. Where the answer is too
-short for a place, its end is meant. The bytes counted are those of the body.
+short for a place, its end is meant. The bytes counted are those of the body. A document is one `Send`, and has no place
+within it until `cut_up` makes some.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 from local.bedrock import frame, refusal
@@ -47,6 +48,28 @@ def refuse(script: Script, error: BedrockError, *headers: tuple[str, str]) -> It
             yield from refusal(error, dict(step.headers)["x-amzn-RequestId"], *headers)
             return
         yield step
+
+
+def cut_up(script: Script, count: int) -> Iterator[Step]:
+    """Send each `Send` as so many of about the same size, so that there are places within it."""
+    for step in script:
+        if not isinstance(step, Send):
+            yield step
+            continue
+        borders = [len(step.data) * number // count for number in range(count + 1)]
+        for begin, end in pairwise(borders):
+            if begin < end:
+                yield replace(step, data=step.data[begin:end])
+
+
+def unmeasured(script: Script) -> Iterator[Step]:
+    """Do not say how long the body is to be, so that it may end anywhere as HTTP wants it."""
+    for step in script:
+        if isinstance(step, Head):
+            kept = [header for header in step.headers if header[0].lower() != "content-length"]
+            yield replace(step, headers=tuple(kept))
+        else:
+            yield step
 
 
 def after_bytes(script: Script, count: int, *instead: Step) -> Iterator[Step]:

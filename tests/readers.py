@@ -29,6 +29,15 @@ def read_sse(pieces: Iterable[bytes]) -> list[Any]:
     return [json.loads(event.data) for event in events]
 
 
+def read_named_sse(pieces: Iterable[bytes]) -> list[tuple[str, str]]:
+    """Return the name and the data of each server-sent event, as httpx-sse reads them; none is left unfinished."""
+    data = b"".join(pieces)
+    assert not data or data.endswith(b"\n\n")
+    headers = {"content-type": "text/event-stream; charset=utf-8"}
+    events = EventSource(httpx.Response(200, headers=headers, content=data)).iter_sse()
+    return [(event.event, event.data) for event in events]
+
+
 def read_ndjson(pieces: Iterable[bytes]) -> list[Any]:
     """Return the JSON of each line, as httpx splits lines: at all that Unicode takes for a line's end."""
     headers = {"content-type": "application/x-ndjson; charset=utf-8"}

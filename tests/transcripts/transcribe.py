@@ -9,43 +9,103 @@ import json
 import textwrap
 from base64 import b64decode
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import local  # noqa: F401  # it finds lambda_src
 from relay import formats
 from relay.errors import transport_error
-from relay.events import Start
+from relay.events import Failure, Start
 from relay.eventstream import FrameCut, read_frames
 from relay.grammar import well_formed
 from relay.lanes import lane_of
 from tests.frames import chunk, event, exception
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from relay.errors import RelayError
     from relay.events import Event
     from relay.eventstream import Frame
     from relay.formats import Format
 
 FOLDER = Path(__file__).parent
 CONVERSATIONS = sorted(path.parent for path in FOLDER.glob("*/bedrock.jsonl"))
-_MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
-_REQUEST_ID = "8c1f2a52-5f0e-4c57-9d3f-6d2f4c1b7a90"
+_CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+_NOVA = "us.amazon.nova-pro-v1:0"
+REQUEST_ID = "8c1f2a52-5f0e-4c57-9d3f-6d2f4c1b7a90"
 _CREATED = 1_770_000_000
 _SUFFIXES = {
     "text/event-stream": "sse",
     "application/x-ndjson": "ndjson",
     "text/plain": "txt",
     "application/vnd.amazon.eventstream": "eventstream",
+    "application/json": "json",
 }
+_MESSAGES: Any = [{"role": "user", "content": "hi"}]
+
+
+class _Asked(NamedTuple):
+    """A request to one of the APIs that are turned into Bedrock's.
+
+    Attributes:
+        name: the API's, in the names of its transcripts.
+        path: the API's.
+        model: the one that is asked.
+        body: the least that there is to say, without a word on whether to stream.
+        streamed: what more says that the answer is to be streamed.
+        whole: what more says that it is not; nothing, where the API only streams.
+    """
+
+    name: str
+    path: str
+    model: str
+    body: Mapping[str, Any]
+    streamed: Mapping[str, Any] = {"stream": True}
+    whole: Mapping[str, Any] | None = {}
+
+
+# Anthropic's own models are asked in their own words; any other shows how its answer is put into these.
+_ANTHROPIC = _Asked(
+    "anthropic-messages", "/v1/messages", _NOVA, {"max_tokens": 100, "messages": _MESSAGES}
+)
+_ANTHROPICS_OWN = _ANTHROPIC._replace(model=_CLAUDE, whole=None)
+_CONVERSED = (
+    _ANTHROPIC,
+    _Asked(
+        "openai-chat",
+        "/v1/chat/completions",
+        _CLAUDE,
+        {"messages": _MESSAGES},
+        streamed={"stream": True, "stream_options": {"include_usage": True}},
+    ),
+    _Asked("openai-responses", "/v1/responses", _CLAUDE, {"input": "hi"}),
+    _Asked(
+        "ui-chat",
+        "/ui/chat",
+        _CLAUDE,
+        {"messages": [{"id": "1", "role": "user", "parts": [{"type": "text", "text": "hi"}]}]},
+        streamed={},
+        whole=None,
+    ),
+)
 
 
 def transcribe(conversation: Path) -> dict[str, bytes]:
     """Return the transcripts of a conversation by file name."""
-    wire = b"".join(map(_frame, _lines(conversation)))
-    invoke = any("chunk" in line for line in _lines(conversation))
-    operation = "InvokeModelWithResponseStream" if invoke else "ConverseStream"
-    table = formats.INVOKE if invoke else formats.CONVERSE
+    lines = _lines(conversation)
+    wire = b"".join(map(_frame, lines))
+    documents = [line["chunk"]["document"] for line in _lines(conversation) if "chunk" in line]
+    if not documents:
+        frames = {"application/vnd.amazon.eventstream": formats.CONVERSE_FRAMES}
+        transcripts = _of_table({**formats.CONVERSE, **frames}, wire, "ConverseStream")
+        return transcripts | _of_apis(_CONVERSED, wire)
+    transcripts = _of_table(formats.INVOKE, wire, "InvokeModelWithResponseStream")
+    is_anthropics = "message_start" in str(documents[0])
+    return transcripts | (_of_apis([_ANTHROPICS_OWN], wire) if is_anthropics else {})
+
+
+def _of_table(table: Mapping[str, Format], wire: bytes, operation: str) -> dict[str, bytes]:
+    """Return the transcripts in Rivulet's formats and Bedrock's own."""
     transcripts = {}
     for media_type, chosen in table.items():
         written = b"".join(chosen.encode(_events(wire, operation, chosen)))
@@ -55,9 +115,36 @@ def transcribe(conversation: Path) -> dict[str, bytes]:
     return transcripts
 
 
+def _of_apis(all_asked: Iterable[_Asked], wire: bytes) -> dict[str, bytes]:
+    """Return the transcripts in the formats of other APIs."""
+    transcripts = {}
+    for asked in all_asked:
+        for more in (asked.streamed, asked.whole):
+            if more is not None:
+                suffix, written = _of_api(asked, more, wire)
+                transcripts[f"answer.{asked.name}.{suffix}"] = written
+    return transcripts
+
+
+def _of_api(asked: _Asked, more: Mapping[str, Any], wire: bytes) -> tuple[str, bytes]:
+    """Return what an API answers, and its suffix; for a failure that is told by a status, the body beside that."""
+    api = formats.APIS[asked.path]
+    operation, _, chosen = api.read({**asked.body, **more}, asked.model, {})
+    events = list(_events(wire, operation, chosen, asked.model))
+    written = b"".join(chosen.encode(events))
+    end = events[-1]
+    if isinstance(end, Failure) and not written:
+        written = _refusal(asked.path, end.error)
+    return _SUFFIXES[chosen.headers["content-type"].partition(";")[0]], written
+
+
+def _refusal(path: str, error: RelayError) -> bytes:
+    return json.dumps(formats.APIS[path].refuse(error, REQUEST_ID).body).encode()
+
+
 def eventstream_bytes(annotated: bytes) -> bytes:
     """Return the bytes that an annotated event stream shows."""
-    lines = annotated.decode().splitlines()
+    lines = annotated.decode().split("\n")
     return bytes.fromhex("".join(line for line in lines if not line.startswith("#")))
 
 
@@ -95,11 +182,11 @@ def _json(body: Any) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _events(wire: bytes, operation: str, chosen: Format) -> Iterator[Event]:
+def _events(wire: bytes, operation: str, chosen: Format, model: str = _CLAUDE) -> Iterator[Event]:
     """Yield the events as the handler does, to a caller who stays and has room for them."""
     usage: dict[str, Any] = {}
     lane = lane_of(operation, is_bedrocks=chosen.is_bedrocks)
-    events = lane(_frames(wire), Start(_MODEL, _REQUEST_ID, created=_CREATED), usage)
+    events = lane(_frames(wire), Start(model, REQUEST_ID, created=_CREATED), usage)
     return well_formed(events, usage, has_room=lambda: True, passing=BrokenPipeError)
 
 

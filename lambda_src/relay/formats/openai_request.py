@@ -48,7 +48,8 @@ class Calling(NamedTuple):
 
         Args:
             model: the model's id.
-            spoken_of_in: what tells of tools that were called ("the messages speak of"), if anything does. Then Bedrock insists on knowing them.
+            spoken_of_in: what tells of tools that were called ("the messages speak of"), if anything does. Then Bedrock
+                insists on knowing them.
 
         Raises:
             RequestError: Bedrock has no way to do so.

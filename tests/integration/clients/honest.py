@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from local.function import LocalFunction
 
 MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+ALIAS = "our-model"  # a deployment's name for it, where it is configured
 QUESTION = "Why stream?"
 TOOLS = ("get_weather", "get_time")
 TOOLS_QUESTION = "Use both tools for Paris."
@@ -20,6 +21,8 @@ TOOL_INPUT = {"city": "Paris"}
 PNG = b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+# Nothing, on no page.
+PDF = b"%PDF-1.4\ntrailer<</Root<</Pages<<>>>>>>"
 FAILURE = "The stand-in was told to fail."
 
 

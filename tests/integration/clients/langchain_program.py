@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
 THINKING = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+PLACE = {
+    "title": "place",
+    "description": "Where.",
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
 
 
 @tool
@@ -42,8 +50,17 @@ def get_time(city: str) -> str:
     return city
 
 
-def clients(url: str, model: str) -> dict[str, tuple[BaseChatModel, BaseChatModel | None]]:
-    """Return the clients by name; each with one that reasons, if it shows reasoning."""
+def clients(
+    url: str, model: str, provider: str | None = None, **more: Any
+) -> dict[str, tuple[BaseChatModel, BaseChatModel | None]]:
+    """Return the clients by name; each with one that reasons, if it shows reasoning.
+
+    Args:
+        url: where the function is.
+        model: the model's name.
+        provider: whose model it is, where its name does not tell: LangChain's clients for AWS want to know.
+        more: what they are told besides.
+    """
     aws = {
         "model": model,
         "region_name": "us-east-1",
@@ -51,8 +68,10 @@ def clients(url: str, model: str) -> dict[str, tuple[BaseChatModel, BaseChatMode
         "aws_secret_access_key": "test",
         "max_tokens": 2000,
         "config": Config(retries={"total_max_attempts": 1}),
+        **({"provider": provider} if provider else {}),
+        **more,
     }
-    openai = {"model": model, "api_key": "test", "max_retries": 0, "stream_usage": True}
+    openai = {"model": model, "api_key": "test", "max_retries": 0, "stream_usage": True, **more}
     return {
         "ChatBedrockConverse": (
             ChatBedrockConverse(base_url=url, **aws),
@@ -69,7 +88,7 @@ def clients(url: str, model: str) -> dict[str, tuple[BaseChatModel, BaseChatMode
 def told(message: AIMessage) -> dict[str, Any]:
     """Return what the client made of an answer."""
     return {
-        "text": message.text,
+        "text": str(message.text),
         "content": message.content,
         "content_blocks": message.content_blocks,
         "tool_calls": message.tool_calls,
@@ -137,15 +156,30 @@ def attempt(call: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, A
         return failure(error)
 
 
+def document(client: str, data: str) -> dict[str, Any]:
+    """Return a document in LangChain's terms, or in Anthropic's own where the client knows no others."""
+    if client == "ChatBedrock":
+        source = {"type": "base64", "media_type": "application/pdf", "data": data}
+        return {"type": "document", "source": source}
+    named = {"mime_type": "application/pdf", "filename": "report.pdf", "name": "report"}
+    return {"type": "file", "base64": data, **named}
+
+
 def main() -> None:
     """Ask everything of everyone."""
     url, model = sys.argv[1:]
     ask = json.load(sys.stdin)
     image = {"type": "image", "base64": ask["image"], "mime_type": "image/png"}
+    # Of a model by another name ChatBedrockConverse does not know that it streams.
+    by_alias = clients(url, ask["alias"], "anthropic", disable_streaming=False)
+    not_allowed = clients(url, "other-model", "anthropic", disable_streaming=False)
+    short = clients(url, model, max_tokens=3)
     seen: dict[str, dict[str, Any]] = {}
     for name, (plain, reasoning) in clients(url, model).items():
         tools = plain.bind_tools([get_weather, get_time])
         shown = [{"type": "text", "text": f"What does {name} show?"}, image]
+        about = {"type": "text", "text": f"What does the report say to {name}?"}
+        written = [about, document(name, ask["pdf"])]
         seen[name] = {
             "stream": attempt(streamed, plain, ask["question"]),
             "invoke": attempt(invoked, plain, ask["question"]),
@@ -153,6 +187,14 @@ def main() -> None:
             "tools invoke": attempt(invoked, tools, ask["tools"]),
             "tools answered": attempt(answered, tools, ask["tools"], ask["result"]),
             "image": attempt(invoked, plain, [HumanMessage(content=shown)]),
+            "document": attempt(invoked, plain, [HumanMessage(content=written)]),
+            "short stream": attempt(streamed, short[name][0], ask["question"]),
+            "short invoke": attempt(invoked, short[name][0], ask["question"]),
+            "alias": attempt(streamed, by_alias[name][0], ask["question"]),
+            "not allowed": attempt(streamed, not_allowed[name][0], ask["question"]),
+            "blank": attempt(streamed, plain, " "),
+            "refused": attempt(streamed, plain, ask["refused"]),
+            "silent": attempt(streamed, plain, ask["silent"]),
             "cached stream": attempt(streamed, plain, ask["cached"]),
             "cached invoke": attempt(invoked, plain, ask["cached"]),
             "broken": attempt(broken, plain, ask["broken"]),
@@ -163,8 +205,15 @@ def main() -> None:
         if reasoning is not None:
             seen[name]["reasoning stream"] = attempt(streamed, reasoning, ask["question"])
             seen[name]["reasoning invoke"] = attempt(invoked, reasoning, ask["question"])
+            both = reasoning.bind_tools([get_weather, get_time])
+            question = f"{ask['tools']} {name} thinks."
+            seen[name]["reasoning answered"] = attempt(answered, both, question, ask["result"])
         else:
             seen[name]["reasoning stream"] = attempt(streamed, plain, ask["reasoning"])
+    for name in ("ChatBedrockConverse", "ChatOpenAI"):
+        plain, _ = clients(url, model)[name]
+        inside = plain.with_structured_output(PLACE, method="json_schema", include_raw=True)
+        attempt(inside.invoke, f"Where is that, in JSON, {name}?")
     homes = {name: sys.modules[name].__file__ for name in ("boto3", "openai", "pydantic")}
     print(json.dumps({"seen": seen, "homes": homes}))
 

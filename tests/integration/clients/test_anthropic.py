@@ -6,6 +6,7 @@ through Converse; what the caller sees of either is to be the same.
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ import pytest
 from local.function import LocalFunction
 from local.pace import IMMEDIATE
 from tests.integration.clients.honest import (
+    ALIAS,
     MODEL,
+    PDF,
     PNG,
     QUESTION,
     TOOL_INPUT,
@@ -55,7 +58,9 @@ IMAGE = {
 
 @pytest.fixture(scope="module")
 def function() -> Iterator[LocalFunction]:
-    with LocalFunction(pace=IMMEDIATE, environment={"RIVULET_MAX_ATTEMPTS": "1"}) as function:
+    aliases = f"{ALIAS}={MODEL},our-nova={NOVA}"
+    environment = {"RIVULET_MAX_ATTEMPTS": "1", "RIVULET_MODEL_ALIASES": aliases}
+    with LocalFunction(pace=IMMEDIATE, environment=environment) as function:
         yield function
 
 
@@ -192,6 +197,59 @@ def test_an_image(
 
 @ANY_MODEL
 @BOTH_WAYS
+def test_a_document(
+    function: LocalFunction, client: anthropic.Anthropic, way: str, model: str
+) -> None:
+    """A document reaches the model as it was sent, in the model's own terms."""
+    question = f"What does the report say? ({way}, {model})"
+    data = b64encode(PDF).decode()
+    source = {"type": "base64", "media_type": "application/pdf", "data": data}
+    document = {"type": "document", "source": source, "title": "report"}
+    message = _ask(client, way, model, [{"type": "text", "text": question}, document])
+    assert message.stop_reason == "end_turn"
+    _, arrived = asked(function, question)["messages"][0]["content"]
+    converses = {"document": {"format": "pdf", "name": "report", "source": {"bytes": data}}}
+    assert arrived == (converses if model == NOVA else document)
+
+
+@ANY_MODEL
+@BOTH_WAYS
+def test_a_schema_for_the_answer(
+    function: LocalFunction, client: anthropic.Anthropic, way: str, model: str
+) -> None:
+    """A schema reaches the model as it was sent, in the model's own terms."""
+    question = f"Where is that, in JSON? ({way}, {model})"
+    output = {"format": {"type": "json_schema", "schema": SCHEMA}}
+    _ask(client, way, model, question, output_config=output)
+    arrived = asked(function, question)
+    if model == NOVA:
+        structure = arrived["outputConfig"]["textFormat"]["structure"]
+        assert json.loads(structure["jsonSchema"]["schema"]) == SCHEMA
+    else:
+        assert arrived["output_config"] == output
+
+
+@pytest.mark.parametrize(("alias", "model"), [(ALIAS, MODEL), ("our-nova", NOVA)])
+@BOTH_WAYS
+def test_an_alias(client: anthropic.Anthropic, way: str, alias: str, model: str) -> None:
+    """A deployment's own name for a model is as good as Bedrock's."""
+    message = _ask(client, way, alias)
+    assert _text(message) == text()
+    assert message.model == (model if model == NOVA else message.model)
+
+
+def test_models_are_listed(client: anthropic.Anthropic) -> None:
+    """Those that this deployment allows, its own names for them first, and each by its name."""
+    listed = [model.id for model in client.models.list()]
+    assert listed[:2] == [ALIAS, "our-nova"]
+    assert {MODEL, NOVA} <= set(listed)
+    assert client.models.retrieve(NOVA).id == NOVA
+    with pytest.raises(anthropic.NotFoundError):
+        client.models.retrieve("claude-of-tomorrow")
+
+
+@ANY_MODEL
+@BOTH_WAYS
 def test_usage_of_a_cache(client: anthropic.Anthropic, way: str, model: str) -> None:
     """What was read from a cache and written to it is counted beside the rest."""
     message = _ask(client, way, model, f"{QUESTION} [fault: cached read=70 write=9]")
@@ -319,6 +377,13 @@ def test_what_cannot_be_done_is_a_bad_request(
         _ask(client, "whole", model, **more)
     assert caught.value.type == "invalid_request_error"
     assert f"{field}: expected" in str(caught.value.api_message)
+
+
+def test_what_bedrock_has_against_a_request(client: anthropic.Anthropic) -> None:
+    """Requests for Anthropic's own models are for Bedrock to judge, whose words name the field."""
+    with pytest.raises(anthropic.BadRequestError) as caught:
+        _ask(client, "whole", MODEL, " ")
+    assert "messages.0.content.0" in str(caught.value.api_message)
 
 
 def test_previews_reach_bedrock(function: LocalFunction, client: anthropic.Anthropic) -> None:

@@ -36,8 +36,10 @@ from tests.frames import (
     start_block,
 )
 from tests.integration.clients.honest import (
+    ALIAS,
     FAILURE,
     MODEL,
+    PDF,
     PNG,
     QUESTION,
     TOOL_INPUT,
@@ -80,7 +82,8 @@ STREAMS = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def function() -> Iterator[LocalFunction]:
-    with LocalFunction(pace=IMMEDIATE, environment=ENVIRONMENT) as function:
+    environment = {**ENVIRONMENT, "RIVULET_MODEL_ALIASES": f"{ALIAS}={MODEL}"}
+    with LocalFunction(pace=IMMEDIATE, environment=environment) as function:
         yield function
 
 
@@ -288,6 +291,80 @@ def test_image(function: LocalFunction, client: Any, operation: str) -> None:
     assert arrived == {"image": {"format": "png", "source": {"bytes": b64encode(PNG).decode()}}}
 
 
+@CONVERSE
+def test_results_and_signatures_go_back(
+    function: LocalFunction, client: Any, operation: str
+) -> None:
+    """An answer that is handed in again, the results of its tools behind it, is what Bedrock has said."""
+    asking: dict[str, Any] = {
+        "toolConfig": TOOL_CONFIG,
+        "additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+    }
+    answer = ask(client, operation, TOOLS_QUESTION, **asking)
+    content = message_of(operation, answer)["content"]
+    result = f"18 °C, says {operation}"
+    results = [
+        {"toolResult": {"toolUseId": block["toolUse"]["toolUseId"], "content": [{"text": result}]}}
+        for block in content
+        if "toolUse" in block
+    ]
+    messages = [
+        {"role": "user", "content": [{"text": TOOLS_QUESTION}]},
+        {"role": "assistant", "content": content},
+        {"role": "user", "content": results},
+    ]
+    again = message_of(operation, ask(client, operation, "", **asking, messages=messages))
+    assert result in again["content"][-1]["text"]
+    assert asked(function, result)["messages"] == messages
+
+
+@CONVERSE
+def test_document(function: LocalFunction, client: Any, operation: str) -> None:
+    """A document reaches Bedrock as it was sent."""
+    question = f"What does the report say to {operation}?"
+    document = {"format": "pdf", "name": "report", "source": {"bytes": PDF}}
+    content = [{"text": question}, {"document": document}]
+    answer = ask(client, operation, "", messages=[{"role": "user", "content": content}])
+    assert message_of(operation, answer)["stopReason"] == "end_turn"
+    _, arrived = asked(function, question)["messages"][0]["content"]
+    in_json = {"bytes": b64encode(PDF).decode()}
+    assert arrived == {"document": {**document, "source": in_json}}
+
+
+@CONVERSE
+def test_schema(function: LocalFunction, client: Any, operation: str) -> None:
+    """A schema for the answer reaches Bedrock as it was sent."""
+    question = f"Where is that, in JSON, {operation}?"
+    structure = {"jsonSchema": {"schema": json.dumps(SCHEMA), "name": "place"}}
+    output = {"textFormat": {"type": "json_schema", "structure": structure}}
+    message_of(operation, ask(client, operation, question, outputConfig=output))
+    assert asked(function, question)["outputConfig"] == output
+
+
+@CONVERSE
+@pytest.mark.parametrize(
+    ("fault", "limits", "reason"),
+    [
+        ("", {"maxTokens": 3}, "max_tokens"),
+        ("", {"stopSequences": ["sooner"]}, "stop_sequence"),
+        (" [fault: unknown_stop]", {}, "future_reason"),
+    ],
+)
+def test_stop_reasons(
+    client: Any, operation: str, fault: str, limits: dict[str, Any], reason: str
+) -> None:
+    """Why the model stopped is told, even if nobody has heard of such a reason."""
+    answer = ask(client, operation, f"{QUESTION}{fault}", inferenceConfig=limits)
+    assert message_of(operation, answer)["stopReason"] == reason
+
+
+@CONVERSE
+def test_an_alias(client: Any, operation: str) -> None:
+    """A deployment's own name for a model is as good as Bedrock's."""
+    message = message_of(operation, ask(client, operation, QUESTION, model=ALIAS))
+    assert message["content"] == [{"text": text()}]
+
+
 def test_usage_of_a_cache_in_headers(client: Any) -> None:
     """InvokeModel's headers count it as well: clients look there for what every model has in common."""
     answer = ask(client, "invoke_model", f"{QUESTION} [fault: cached read=70 write=9]")
@@ -374,6 +451,21 @@ def test_a_model_that_is_not_allowed(client: Any, operation: str) -> None:
     with pytest.raises(client.exceptions.ResourceNotFoundException) as caught:
         ask(client, operation, QUESTION, model="other.model-v1:0")
     assert "other.model-v1:0" in caught.value.response["Error"]["Message"]
+
+
+@CONVERSE
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([{"role": "user", "content": [{"text": " "}]}], "at messages.0.content.0 is blank"),
+        ([{"role": "user", "content": [{"text": "a"}]}] * 1001, "messages: expected at most 1000"),
+    ],
+    ids=["Bedrock", "Rivulet"],
+)
+def test_a_bad_field_is_named(client: Any, operation: str, messages: list[Any], words: str) -> None:
+    """What is wrong with a request is boto3's own exception, whether Bedrock says so or a limit of the deployment's."""
+    with pytest.raises(client.exceptions.ValidationException, match=words):
+        ask(client, operation, "", messages=messages)
 
 
 FRAMES = {

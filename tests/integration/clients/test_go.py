@@ -15,8 +15,10 @@ import pytest
 from local.function import LocalFunction
 from local.pace import IMMEDIATE
 from tests.integration.clients.honest import (
+    ALIAS,
     FAILURE,
     MODEL,
+    PDF,
     PNG,
     QUESTION,
     TOOL_INPUT,
@@ -50,7 +52,8 @@ CONVERSE = pytest.mark.parametrize("operation", ["ConverseStream", "Converse"])
 
 @pytest.fixture(scope="module")
 def function() -> Iterator[LocalFunction]:
-    with LocalFunction(pace=IMMEDIATE, environment={"RIVULET_MAX_ATTEMPTS": "1"}) as function:
+    environment = {"RIVULET_MAX_ATTEMPTS": "1", "RIVULET_MODEL_ALIASES": f"{ALIAS}={MODEL}"}
+    with LocalFunction(pace=IMMEDIATE, environment=environment) as function:
         yield function
 
 
@@ -131,6 +134,76 @@ def test_image(function: LocalFunction, operation: str) -> None:
     assert saw["Failure"] is None
     _, image = asked(function, question)["messages"][0]["content"]
     assert image == {"image": {"format": "png", "source": {"bytes": b64encode(PNG).decode()}}}
+
+
+@CONVERSE
+def test_results_and_signatures_go_back(function: LocalFunction, operation: str) -> None:
+    """What the SDK hands in again, the results of tools behind it, is what Bedrock has said, signed as it was."""
+    result = f"18 °C, says {operation}"
+    question = {"prompt": TOOLS_QUESTION, "tools": TOOLS, "thinking": True}
+    saw = run(function, operation, **question, result=result)
+    assert saw["Failure"] is None
+    assert result in blocks(saw)[-1]["Text"]
+    _, said, told = asked(function, result)["messages"]
+    reasoning, _, *calls = said["content"]
+    signature = reasoning["reasoningContent"]["reasoningText"]["signature"]
+    assert len(b64decode(signature, validate=True)) == 96
+    assert [call["toolUse"]["name"] for call in calls] == list(TOOLS)
+    results = [block["toolResult"] for block in told["content"]]
+    assert [r["toolUseId"] for r in results] == [c["toolUse"]["toolUseId"] for c in calls]
+    assert all(r["content"] == [{"text": result}] for r in results)
+
+
+@CONVERSE
+def test_document(function: LocalFunction, operation: str) -> None:
+    """A document reaches Bedrock as it was sent."""
+    question = f"What is in this report for {operation}?"
+    data = b64encode(PDF).decode()
+    saw = run(function, operation, prompt=question, document=data)
+    assert saw["Failure"] is None
+    _, document = asked(function, question)["messages"][0]["content"]
+    sent = {"format": "pdf", "name": "report", "source": {"bytes": data}}
+    assert document == {"document": sent}
+
+
+@CONVERSE
+def test_schema(function: LocalFunction, operation: str) -> None:
+    """A schema for the answer reaches Bedrock as it was sent."""
+    question = f"Where is that, in JSON, {operation}?"
+    schema = '{"type": "object"}'
+    assert run(function, operation, prompt=question, schema=schema)["Failure"] is None
+    form = asked(function, question)["outputConfig"]["textFormat"]
+    assert form["structure"] == {"jsonSchema": {"name": "place", "schema": schema}}
+
+
+@CONVERSE
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [
+        ({"prompt": QUESTION, "maxTokens": 3}, "max_tokens"),
+        ({"prompt": QUESTION, "stop": ["sooner"]}, "stop_sequence"),
+        ({"prompt": f"{QUESTION} [fault: unknown_stop]"}, "future_reason"),
+    ],
+)
+def test_stop_reasons(
+    function: LocalFunction, operation: str, question: dict[str, Any], reason: str
+) -> None:
+    """Why the model stopped is told, even if nobody has heard of such a reason."""
+    assert run(function, operation, **question)["StopReason"] == reason
+
+
+@CONVERSE
+def test_an_alias(function: LocalFunction, operation: str) -> None:
+    """A deployment's own name for a model is as good as Bedrock's."""
+    saw = run(function, operation, prompt=QUESTION, model=ALIAS)
+    assert saw["Failure"] is None
+    assert blocks(saw)[0]["Text"] == text()
+
+
+def test_count_tokens(function: LocalFunction) -> None:
+    """CountTokens counts."""
+    saw = run(function, "CountTokens", prompt=QUESTION)
+    assert saw["InputTokens"] == usage()["inputTokens"]
 
 
 @CONVERSE
@@ -221,6 +294,22 @@ def test_a_refusal(function: LocalFunction, operation: str, exception: str) -> N
     saw = ask(function, operation, f"refuse name={exception}")
     assert saw["Failure"]["Type"] == exception
     assert saw["Blocks"] == {}
+
+
+@CONVERSE
+def test_a_model_that_is_not_allowed(function: LocalFunction, operation: str) -> None:
+    """A model that the deployment does not allow is the SDK's own exception for one that is not there."""
+    failure = run(function, operation, prompt=QUESTION, model="other.model-v1:0")["Failure"]
+    assert failure["Type"] == "ResourceNotFoundException"
+    assert "other.model-v1:0" in failure["Message"]
+
+
+@CONVERSE
+def test_a_bad_field_is_named(function: LocalFunction, operation: str) -> None:
+    """What Bedrock has against a request is the SDK's own exception, in Bedrock's words, the field among them."""
+    failure = run(function, operation, prompt=" ")["Failure"]
+    assert failure["Type"] == "ValidationException"
+    assert "messages.0.content.0" in failure["Message"]
 
 
 def test_heartbeats() -> None:

@@ -19,7 +19,9 @@ import pytest
 from local.function import LocalFunction
 from local.pace import IMMEDIATE
 from tests.integration.clients.honest import (
+    ALIAS,
     MODEL,
+    PDF,
     PNG,
     QUESTION,
     TOOL_INPUT,
@@ -66,7 +68,12 @@ BOTH_WAYS = pytest.mark.parametrize("way", ["stream", "invoke"])
 
 @pytest.fixture(scope="module")
 def function() -> Iterator[LocalFunction]:
-    with LocalFunction(pace=IMMEDIATE, environment={"RIVULET_MAX_ATTEMPTS": "1"}) as function:
+    environment = {
+        "RIVULET_MAX_ATTEMPTS": "1",
+        "RIVULET_HEARTBEAT_INTERVAL": "0.1",
+        "RIVULET_MODEL_ALIASES": f"{ALIAS}={MODEL}",
+    }
+    with LocalFunction(pace=IMMEDIATE, environment=environment) as function:
         yield function
 
 
@@ -78,11 +85,15 @@ def told(function: LocalFunction) -> Any:
         "tools": TOOLS_QUESTION,
         "result": TOOL_RESULT,
         "image": b64encode(PNG).decode(),
+        "pdf": b64encode(PDF).decode(),
+        "alias": ALIAS,
+        "silent": f"{QUESTION} [fault: stall after=9 seconds=0.4]",
         "reasoning": f"{QUESTION} [fault: reasoning]",
         "cached": f"{QUESTION} [fault: cached read=70 write=9]",
         "broken": f"{QUESTION} [fault: exception after=9]",
         "cut": f"{QUESTION} [fault: cut after=9]",
         "throttled": f"{QUESTION} [fault: refuse]",
+        "refused": f"{QUESTION} [fault: refuse name=ValidationException message=its.words]",
     }
     done = subprocess.run(
         [sys.executable, "-P", PROGRAM, function.url, MODEL],
@@ -187,6 +198,16 @@ def test_reasoning(seen: Any, client: str, way: str) -> None:
     assert said["text"] == text()
 
 
+@pytest.mark.parametrize("client", AWS)
+def test_signatures_go_back(function: LocalFunction, seen: Any, client: str) -> None:
+    """With the results of tools, Bedrock gets back the reasoning before the calls, signed as it was."""
+    assert TOOL_RESULT in seen[client]["reasoning answered"]["text"]
+    arrived = asked(function, f"{TOOLS_QUESTION} {client} thinks.")["messages"][1]["content"]
+    thought = arrived[0].get("reasoningContent", {}).get("reasoningText", arrived[0])
+    assert len(b64decode(thought["signature"], validate=True)) == 96
+    assert len(arrived) == 4
+
+
 def test_reasoning_that_a_client_does_not_show(seen: Any) -> None:
     """OpenAI's client in LangChain has no reasoning; what is sent of it does not get into the text."""
     assert seen["ChatOpenAI"]["reasoning stream"]["text"] == text()
@@ -204,6 +225,76 @@ def test_image(function: LocalFunction, seen: Any, client: str) -> None:
         assert image == {"type": "image", "source": source}
     else:
         assert image == {"image": {"format": "png", "source": {"bytes": data}}}
+
+
+@EVERYONE
+def test_document(function: LocalFunction, seen: Any, client: str) -> None:
+    """A document reaches Bedrock with every byte."""
+    question = f"What does the report say to {client}?"
+    assert question in seen[client]["document"]["text"]
+    blocks = asked(function, question)["messages"][0]["content"]  # LangChain may put it first
+    (arrived,) = [b for b in blocks if "document" in b or b.get("type") == "document"]
+    source = arrived.get("document", arrived)["source"]
+    assert b64decode(source.get("bytes", source.get("data")), validate=True) == PDF
+
+
+@pytest.mark.usefixtures("seen")
+@pytest.mark.parametrize("client", ["ChatBedrockConverse", "ChatOpenAI"])
+def test_schema(function: LocalFunction, client: str) -> None:
+    """What ``with_structured_output`` makes of a schema, as ``json_schema``, is Converse's own ``outputConfig``."""
+    output = asked(function, f"Where is that, in JSON, {client}?")["outputConfig"]
+    definition = output["textFormat"]["structure"]["jsonSchema"]
+    assert definition["name"] == "place"
+    assert json.loads(definition["schema"])["properties"] == {"city": {"type": "string"}}
+
+
+@EVERYONE
+@BOTH_WAYS
+def test_an_answer_that_is_cut_short(seen: Any, client: str, way: str) -> None:
+    """That the limit on tokens ended it is told in the API's own terms."""
+    metadata = seen[client][f"short {way}"]["response_metadata"]
+    reasons = [metadata.get(name) for name in ("stopReason", "stop_reason", "finish_reason")]
+    assert [reason for reason in reasons if reason] == [
+        "length" if client == "ChatOpenAI" else "max_tokens"
+    ]
+
+
+@EVERYONE
+def test_an_alias(seen: Any, client: str) -> None:
+    """A deployment's own name for a model is as good as Bedrock's."""
+    saw = seen[client]["alias"]
+    assert (saw["text"], saw["pieces"]) == (text(), len(pieces()))
+
+
+@EVERYONE
+def test_a_model_that_nobody_allows(seen: Any, client: str) -> None:
+    """It is the client's own error for one that is not there."""
+    saw = seen[client]["not allowed"]
+    own = "ResourceNotFoundException" if client in AWS else "NotFoundError"
+    assert own in saw["error"]
+    assert "expected a model that this deployment allows, got other-model" in saw["message"]
+
+
+@EVERYONE
+def test_what_bedrock_has_against_a_request(seen: Any, client: str) -> None:
+    """Bedrock's refusal is the client's own error for a bad request, in Bedrock's words."""
+    saw = seen[client]["refused"]
+    assert ("ValidationException" if client in AWS else "BadRequestError") in saw["error"]
+    assert "its.words" in saw["message"]
+
+
+def test_what_the_function_has_against_a_request(seen: Any) -> None:
+    """The client for OpenAI raises its own error for a bad request, with the field's name."""
+    saw = seen["ChatOpenAI"]["blank"]
+    assert "BadRequestError" in saw["error"]
+    assert "messages: expected" in saw["message"]
+
+
+@EVERYONE
+def test_silence(seen: Any, client: str) -> None:
+    """The heartbeats in a silence leave the answer as it was."""
+    saw = seen[client]["silent"]
+    assert (saw["text"], saw["pieces"]) == (text(), len(pieces()))
 
 
 @EVERYONE

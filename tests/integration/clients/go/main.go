@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"log"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -22,7 +24,8 @@ import (
 
 const patience = 30 * time.Second
 
-// question says which call to make, and of what. Body is for InvokeModel*, the members after it are for Converse*.
+// question says which call to make, and of what. Body is for InvokeModel*, the members after it are for Converse*. With
+// a Result, the answer is handed back with that as the result of each of its tool calls, and the model asked again.
 type question struct {
 	URL       string
 	Operation string
@@ -31,7 +34,13 @@ type question struct {
 	Prompt    string
 	Tools     []string
 	Image     []byte
+	Document  []byte
+	Schema    string
+	Stop      []string
+	MaxTokens int32
 	Thinking  bool
+	Result    string
+	before    []types.Message
 }
 
 // block is a content block, put together from whatever pieces it came in.
@@ -62,6 +71,7 @@ type seen struct {
 	Documents     []json.RawMessage
 	StopReason    types.StopReason
 	Usage         map[string]int32
+	InputTokens   int32
 	LatencyMs     *int64
 	Unknown       []string
 	Failure       *failure
@@ -82,10 +92,16 @@ func main() {
 	calls := map[string]func(context.Context, *bedrockruntime.Client, question, *seen) error{
 		"Converse":                      converse,
 		"ConverseStream":                converseStream,
+		"CountTokens":                   countTokens,
 		"InvokeModel":                   invokeModel,
 		"InvokeModelWithResponseStream": invokeModelWithResponseStream,
 	}
-	saw.Failure = told(calls[asked.Operation](ctx, client, asked, saw))
+	err = calls[asked.Operation](ctx, client, asked, saw)
+	if err == nil && asked.Result != "" {
+		asked.before, saw.Blocks = saw.turns(asked), map[int32]*block{}
+		err = calls[asked.Operation](ctx, client, asked, saw)
+	}
+	saw.Failure = told(err)
 	if err := json.NewEncoder(os.Stdout).Encode(saw); err != nil {
 		log.Fatal(err)
 	}
@@ -124,6 +140,8 @@ func converseStream(ctx context.Context, client *bedrockruntime.Client, asked qu
 		ModelId:                      aws.String(asked.Model),
 		Messages:                     asked.messages(),
 		ToolConfig:                   asked.toolConfig(),
+		InferenceConfig:              asked.inferenceConfig(),
+		OutputConfig:                 asked.outputConfig(),
 		AdditionalModelRequestFields: asked.thinking(),
 	})
 	if err != nil {
@@ -160,6 +178,8 @@ func converse(ctx context.Context, client *bedrockruntime.Client, asked question
 		ModelId:                      aws.String(asked.Model),
 		Messages:                     asked.messages(),
 		ToolConfig:                   asked.toolConfig(),
+		InferenceConfig:              asked.inferenceConfig(),
+		OutputConfig:                 asked.outputConfig(),
 		AdditionalModelRequestFields: asked.thinking(),
 	})
 	if err != nil {
@@ -231,7 +251,24 @@ func invokeModel(ctx context.Context, client *bedrockruntime.Client, asked quest
 	return nil
 }
 
+func countTokens(ctx context.Context, client *bedrockruntime.Client, asked question, saw *seen) error {
+	answer, err := client.CountTokens(ctx, &bedrockruntime.CountTokensInput{
+		ModelId: aws.String(asked.Model),
+		Input: &types.CountTokensInputMemberConverse{
+			Value: types.ConverseTokensRequest{Messages: asked.messages()},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	saw.InputTokens = *answer.InputTokens
+	return nil
+}
+
 func (asked question) messages() []types.Message {
+	if asked.before != nil {
+		return asked.before
+	}
 	content := []types.ContentBlock{&types.ContentBlockMemberText{Value: asked.Prompt}}
 	if asked.Image != nil {
 		content = append(content, &types.ContentBlockMemberImage{Value: types.ImageBlock{
@@ -239,7 +276,75 @@ func (asked question) messages() []types.Message {
 			Source: &types.ImageSourceMemberBytes{Value: asked.Image},
 		}})
 	}
+	if asked.Document != nil {
+		content = append(content, &types.ContentBlockMemberDocument{Value: types.DocumentBlock{
+			Format: types.DocumentFormatPdf,
+			Name:   aws.String("report"),
+			Source: &types.DocumentSourceMemberBytes{Value: asked.Document},
+		}})
+	}
 	return []types.Message{{Role: types.ConversationRoleUser, Content: content}}
+}
+
+// turns is the conversation so far: the question, its answer, and the results of the tools that it calls.
+func (saw *seen) turns(asked question) []types.Message {
+	indexes := slices.Sorted(maps.Keys(saw.Blocks))
+	var said, results []types.ContentBlock
+	for _, index := range indexes {
+		of := saw.Blocks[index]
+		switch {
+		case of.Signature != "":
+			said = append(said, &types.ContentBlockMemberReasoningContent{
+				Value: &types.ReasoningContentBlockMemberReasoningText{Value: types.ReasoningTextBlock{
+					Text: aws.String(of.Reasoning), Signature: aws.String(of.Signature),
+				}},
+			})
+		case of.Tool != "":
+			var input any
+			if err := json.Unmarshal([]byte(of.Input), &input); err != nil {
+				log.Fatal(err)
+			}
+			said = append(said, &types.ContentBlockMemberToolUse{Value: types.ToolUseBlock{
+				ToolUseId: aws.String(of.ToolUseID),
+				Name:      aws.String(of.Tool),
+				Input:     document.NewLazyDocument(input),
+			}})
+			results = append(results, &types.ContentBlockMemberToolResult{Value: types.ToolResultBlock{
+				ToolUseId: aws.String(of.ToolUseID),
+				Content:   []types.ToolResultContentBlock{&types.ToolResultContentBlockMemberText{Value: asked.Result}},
+			}})
+		default:
+			said = append(said, &types.ContentBlockMemberText{Value: of.Text})
+		}
+	}
+	return append(
+		asked.messages(),
+		types.Message{Role: types.ConversationRoleAssistant, Content: said},
+		types.Message{Role: types.ConversationRoleUser, Content: results},
+	)
+}
+
+func (asked question) inferenceConfig() *types.InferenceConfiguration {
+	if asked.MaxTokens == 0 && asked.Stop == nil {
+		return nil
+	}
+	limits := &types.InferenceConfiguration{StopSequences: asked.Stop}
+	if asked.MaxTokens != 0 {
+		limits.MaxTokens = aws.Int32(asked.MaxTokens)
+	}
+	return limits
+}
+
+func (asked question) outputConfig() *types.OutputConfig {
+	if asked.Schema == "" {
+		return nil
+	}
+	return &types.OutputConfig{TextFormat: &types.OutputFormat{
+		Type: types.OutputFormatTypeJsonSchema,
+		Structure: &types.OutputFormatStructureMemberJsonSchema{
+			Value: types.JsonSchemaDefinition{Schema: aws.String(asked.Schema), Name: aws.String("place")},
+		},
+	}}
 }
 
 func (asked question) toolConfig() *types.ToolConfiguration {

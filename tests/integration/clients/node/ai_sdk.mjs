@@ -2,7 +2,7 @@
 
 import { createAnthropic } from '@ai-sdk/anthropic';
 import { createOpenAI } from '@ai-sdk/openai';
-import { generateText, isStepCount, jsonSchema, streamText, tool } from 'ai';
+import { generateText, isStepCount, jsonSchema, Output, streamText, tool } from 'ai';
 
 import { attempts, failure } from './told.mjs';
 
@@ -13,8 +13,8 @@ export async function aiSdk(asked) {
   const openai = createOpenAI(options);
   const anthropic = createAnthropic(options);
   return {
-    'openai.chat': await everything(openai.chat(asked.model), 'openai.chat', asked),
-    'openai.responses': await everything(openai.responses(asked.model), 'openai.responses', asked, {
+    'openai.chat': await everything(openai.chat, 'openai.chat', asked),
+    'openai.responses': await everything(openai.responses, 'openai.responses', asked, {
       openai: {
         forceReasoning: true,
         include: ['reasoning.encrypted_content'],
@@ -22,17 +22,20 @@ export async function aiSdk(asked) {
         store: false,
       },
     }),
-    anthropic: await everything(anthropic(asked.model), 'anthropic', asked, {
+    anthropic: await everything(anthropic, 'anthropic', asked, {
       anthropic: { thinking: { type: 'enabled', budgetTokens: 1024 } },
     }),
   };
 }
 
-async function everything(model, name, asked, providerOptions) {
-  const plain = { model, maxOutputTokens: 5000 };
+async function everything(modelOf, name, asked, providerOptions) {
+  const plain = { model: modelOf(asked.model), maxOutputTokens: 5000 };
   const tools = Object.fromEntries(asked.tools.map(name => [name, weather(asked)]));
   const file = { type: 'file', mediaType: 'image/png', data: asked.image };
   const image = [{ type: 'text', text: `What does ${name} show?` }, file];
+  const pdf = { type: 'file', mediaType: 'application/pdf', data: asked.pdf, filename: 'a.pdf' };
+  const document = [{ type: 'text', text: `What does the report say to ${name}?` }, pdf];
+  const output = Output.object({ name: 'place', schema: jsonSchema(PLACE) });
   const inSteps = { ...plain, tools, stopWhen: isStepCount(2) };
   const thinking = { ...inSteps, providerOptions };
   // Answers are not kept here: OpenAI's Responses are to go back whole, instead of references to them.
@@ -46,6 +49,22 @@ async function everything(model, name, asked, providerOptions) {
     'tools whole': () => generated({ ...unkept, prompt: `${asked.toolsQuestion} ${name}, whole.` }),
     thinking: () => streamed({ ...thinking, prompt: `${asked.toolsQuestion} ${name} thinks.` }),
     image: () => streamed({ ...plain, messages: [{ role: 'user', content: image }] }),
+    document: () => streamed({ ...plain, messages: [{ role: 'user', content: document }] }),
+    schema: () => streamed({ ...plain, output, prompt: `Where is that, in JSON, ${name}?` }),
+    short: () => streamed({ ...plain, maxOutputTokens: 3, prompt: asked.question }),
+    alias: () => generated({ ...plain, model: modelOf(asked.alias), prompt: asked.question }),
+    'not allowed': () =>
+      generated({ ...plain, model: modelOf('other-model'), prompt: asked.question }),
+    refused: () =>
+      generated({ ...plain, model: modelOf(asked.nova), topP: 1.5, prompt: asked.question }),
+    blank: () => generated({ ...plain, prompt: ' ' }),
+    kept: () => streamed({ ...inSteps, prompt: `${asked.toolsQuestion} ${name} keeps.` }),
+    unforced: () =>
+      streamed({
+        ...inSteps,
+        prompt: `${asked.toolsQuestion} ${name} is not forced. [fault: reasoning]`,
+        providerOptions: { openai: { reasoningEffort: 'low', store: false } },
+      }),
     silent: () => streamed({ ...plain, prompt: asked.silent }),
     broken: () => streamed({ ...plain, prompt: asked.broken }),
     cut: () => streamed({ ...plain, prompt: asked.cut }),
@@ -53,6 +72,13 @@ async function everything(model, name, asked, providerOptions) {
     'throttled whole': () => generated({ ...plain, prompt: asked.throttled }),
   });
 }
+
+const PLACE = {
+  type: 'object',
+  properties: { city: { type: 'string' } },
+  required: ['city'],
+  additionalProperties: false,
+};
 
 function weather(asked) {
   return tool({

@@ -5,6 +5,7 @@ import {
   BedrockRuntimeClient,
   ConverseCommand,
   ConverseStreamCommand,
+  CountTokensCommand,
   InvokeModelCommand,
   InvokeModelWithResponseStreamCommand,
 } from '@aws-sdk/client-bedrock-runtime';
@@ -45,6 +46,15 @@ export async function bedrock(asked) {
     `What does ${name} show?`,
     { image: { format: 'png', source: { bytes } } },
   ];
+  const pdf = { format: 'pdf', name: 'report', source: { bytes: Buffer.from(asked.pdf, 'base64') } };
+  const document = name => [`What does the report say to ${name}?`, { document: pdf }];
+  const jsonSchema = { schema: JSON.stringify(SCHEMA), name: 'place' };
+  const inJson = name => ({
+    ...converse(`Where is that, in JSON, ${name}?`),
+    outputConfig: { textFormat: { type: 'json_schema', structure: { jsonSchema } } },
+  });
+  const short = { inferenceConfig: { maxTokens: 3 } };
+  const stopped = { inferenceConfig: { stopSequences: ['sooner'] } };
   const invoke = text => ({
     modelId,
     contentType: 'application/json',
@@ -61,7 +71,7 @@ export async function bedrock(asked) {
   };
   const documents = input =>
     documentsOf(client, new InvokeModelWithResponseStreamCommand(input));
-  const document = async input => {
+  const ownDocument = async input => {
     const { body } = await client.send(new InvokeModelCommand(input));
     return JSON.parse(new TextDecoder().decode(body));
   };
@@ -72,6 +82,15 @@ export async function bedrock(asked) {
     'ConverseStream redacted': () => stream(converse(asked.redacted)),
     'ConverseStream image': () => stream(converse(...image('ConverseStream'))),
     'ConverseStream cached': () => stream(converse(asked.cached)),
+    'ConverseStream document': () => stream(converse(...document('ConverseStream'))),
+    'ConverseStream schema': () => stream(inJson('ConverseStream')),
+    'ConverseStream max_tokens': () => stream({ ...converse(asked.question), ...short }),
+    'ConverseStream stop_sequence': () => stream({ ...converse(asked.question), ...stopped }),
+    'ConverseStream future_reason': () => stream(converse(asked.unknownStop)),
+    'ConverseStream alias': () => stream({ ...converse(asked.question), modelId: asked.alias }),
+    'ConverseStream not allowed': () =>
+      stream({ ...converse(asked.question), modelId: 'other.model-v1:0' }),
+    'ConverseStream blank': () => stream(converse(' ')),
     'ConverseStream silent': () => stream(converse(asked.silent)),
     'ConverseStream broken': () => stream(converse(asked.broken)),
     'ConverseStream cut': () => stream(converse(asked.cut)),
@@ -81,14 +100,31 @@ export async function bedrock(asked) {
     'Converse reasoning': () => whole({ ...converse(asked.question), ...thinking }),
     'Converse image': () => whole(converse(...image('Converse'))),
     'Converse cached': () => whole(converse(asked.cached)),
+    'Converse results': () => withResults(whole, { ...converse(asked.toolsQuestion), ...tools }),
+    'Converse document': () => whole(converse(...document('Converse'))),
+    'Converse schema': () => whole(inJson('Converse')),
+    'Converse max_tokens': () => whole({ ...converse(asked.question), ...short }),
+    'Converse stop_sequence': () => whole({ ...converse(asked.question), ...stopped }),
+    'Converse future_reason': () => whole(converse(asked.unknownStop)),
+    'Converse alias': () => whole({ ...converse(asked.question), modelId: asked.alias }),
+    'Converse not allowed': () =>
+      whole({ ...converse(asked.question), modelId: 'other.model-v1:0' }),
+    'Converse blank': () => whole(converse(' ')),
     'Converse throttled': () => whole(converse(asked.throttled)),
     'InvokeModelWithResponseStream text': () => documents(invoke(asked.question)),
     'InvokeModelWithResponseStream silent': () => documents(invoke(asked.silent)),
     'InvokeModelWithResponseStream broken': () => documents(invoke(asked.broken)),
     'InvokeModelWithResponseStream cut': () => documents(invoke(asked.cut)),
     'InvokeModelWithResponseStream throttled': () => documents(invoke(asked.throttled)),
-    'InvokeModel text': () => document(invoke(asked.question)),
-    'InvokeModel throttled': () => document(invoke(asked.throttled)),
+    'InvokeModel text': () => ownDocument(invoke(asked.question)),
+    'InvokeModel throttled': () => ownDocument(invoke(asked.throttled)),
+    CountTokens: async () => {
+      const { messages } = converse(asked.question);
+      const { inputTokens } = await client.send(
+        new CountTokensCommand({ modelId, input: { converse: { messages } } }),
+      );
+      return { inputTokens };
+    },
   });
   client.destroy();
   return { ...seen, authorization };
@@ -105,6 +141,21 @@ async function secondTurn(stream, converse, asked, thinking) {
   again.messages.unshift(...converse(question).messages, { role: 'assistant', content });
   await stream({ ...again, ...thinking });
   return first;
+}
+
+// Hands the results of the tools that were called in, behind the answer that calls them.
+async function withResults(whole, asking) {
+  const { blocks } = await whole(asking);
+  const text = '18 °C, says Converse';
+  const toolResult = ({ toolUseId }) => ({ toolResult: { toolUseId, content: [{ text }] } });
+  const content = blocks.map(block => (block.toolUseId ? { toolUse: block } : block));
+  const results = blocks.filter(block => block.toolUseId).map(toolResult);
+  const messages = [
+    ...asking.messages,
+    { role: 'assistant', content },
+    { role: 'user', content: results },
+  ];
+  return { called: blocks.filter(block => block.toolUseId), ...(await whole({ ...asking, messages })) };
 }
 
 async function streamed(client, command) {

@@ -36,6 +36,12 @@ export async function useChatOnAPage(asked) {
     filename: 'a.png',
     url: `data:image/png;base64,${asked.image}`,
   };
+  const pdf = {
+    type: 'file',
+    mediaType: 'application/pdf',
+    filename: 'report.pdf',
+    url: `data:application/pdf;base64,${asked.pdf}`,
+  };
   return attempts({
     text: () => converse(asked, { system: 'Be brief, useChat.' }, [{ text: asked.question }]),
     image: () => converse(asked, {}, [{ text: 'What does useChat show?', files: [image] }]),
@@ -52,6 +58,11 @@ export async function useChatOnAPage(asked) {
         [{ text: asked.toolsQuestion }, { text: 'Whole this time, useChat!' }],
         { sendAutomaticallyWhen: undefined },
       ),
+    document: () =>
+      converse(asked, {}, [{ text: 'What does the report say to useChat?', files: [pdf] }]),
+    short: () => converse(asked, { maxOutputTokens: 3 }, [{ text: asked.question }]),
+    alias: () => converse(asked, { model: asked.alias }, [{ text: asked.question }]),
+    'not allowed': () => converse(asked, { model: 'other-model' }, [{ text: asked.question }]),
     broken: () => converse(asked, {}, [{ text: asked.broken }, { text: 'Again, useChat!' }]),
     throttled: () => converse(asked, {}, [{ text: asked.throttled }]),
     refused: () => converse(asked, { temperature: 1.5 }, [{ text: asked.question }]),
