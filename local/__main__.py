@@ -38,9 +38,13 @@ The function is up at {url} {backend}. Ctrl-C ends it. To try, in another termin
   the model's own schema, as server-sent events
     curl -N {url}/model/{model}/invoke-with-response-stream -H 'content-type: application/json' \\
       -H 'accept: text/event-stream' -d '{body}'
+  OpenAI's Chat Completions; its clients take {url}/v1 as their base URL, Anthropic's {url}
+    curl -N {url}/v1/chat/completions -H 'content-type: application/json' \\
+      -d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Why stream?"}}]}}'
   is it well?
     curl {url}/health
 
+  Bedrock, for AWS SDKs: endpoint {url}
   InvokeWithResponseStream, for AWS SDKs: endpoint {invoke_url}, function {name}
 """
 _SERVING_FAULTS = """
