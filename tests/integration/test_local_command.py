@@ -109,9 +109,9 @@ def test_serve_stays_up_until_it_is_ended(number: signal.Signals) -> None:
     with local("serve", "--port", "0", *FAST) as process:
         assert process.stdout is not None
         url = process.stdout.readline().split()[5]
-        lines = "".join(process.stdout.readline() for _ in range(25)).replace("\\\n", "")
+        lines = "".join(process.stdout.readline() for _ in range(29)).replace("\\\n", "")
         commands = re.findall(r"^ *(curl .*)$", lines, re.MULTILINE)
-        assert len(commands) == 6
+        assert len(commands) == 7
         for command in commands:
             done = subprocess.run(
                 f"{command} -sf", shell=True, capture_output=True, check=False, timeout=20
