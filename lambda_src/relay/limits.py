@@ -48,8 +48,15 @@ _ANSWERS = frozenset({"n", "num_generations", "numResults"})
 _CONVERSATIONS = ("messages", "chat_history")
 
 
-def limited_converse(parameters: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def limited_converse(
+    parameters: Mapping[str, Any], settings: Settings, field: str = "inferenceConfig.maxTokens"
+) -> dict[str, Any]:
     """Return a ConverseStream request that keeps to the limits.
+
+    Args:
+        parameters: the request.
+        settings: the limits.
+        field: what the caller calls the limit on tokens.
 
     Raises:
         RequestError: it asks for more.
@@ -59,7 +66,7 @@ def limited_converse(parameters: Mapping[str, Any], settings: Settings) -> dict[
     if limit is None:
         return dict(parameters)
     inference = parameters.get("inferenceConfig", {})
-    _check_tokens("inferenceConfig.maxTokens", inference.get("maxTokens", limit), limit)
+    _check_tokens(field, inference.get("maxTokens", limit), limit)
     extra = parameters.get("additionalModelRequestFields")
     for name, value in _token_limits(extra):
         _check_tokens(f"additionalModelRequestFields.{name}", value, limit)

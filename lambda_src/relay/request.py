@@ -257,7 +257,8 @@ def _api(http: HttpRequest, _match: Any, settings: Settings, shapes: Shapes) -> 
     if name is not None and not isinstance(name, str):
         raise invalid("model", "text", describe(name))
     model = models.resolve(name, settings, "model") if name else settings.model_ids[0]
-    operation, request, chosen = formats.APIS[http.path].read(body, model, http.headers)
+    api = formats.APIS[http.path]
+    operation, request, chosen = api.read(body, model, http.headers)
     if operation == "CountTokens":
         model = models.foundation_model(model)
     if operation.startswith("InvokeModel"):
@@ -267,7 +268,7 @@ def _api(http: HttpRequest, _match: Any, settings: Settings, shapes: Shapes) -> 
     else:
         parameters = convert({**request, "modelId": model}, shapes.input_shape(operation), "")
         if operation != "CountTokens":
-            parameters = limited_converse(parameters, settings)
+            parameters = limited_converse(parameters, settings, api.max_tokens)
     return ModelCall(
         route=http.path, operation=operation, model=model, parameters=parameters, format=chosen
     )

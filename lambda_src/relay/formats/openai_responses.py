@@ -57,7 +57,7 @@ def _read(body: Mapping[str, Any], model: str, _headers: Mapping[str, str]) -> A
     return Asked("ConverseStream", request, answer)
 
 
-API = Api(read=_read, refuse=refuse)
+API = Api(read=_read, refuse=refuse, max_tokens="max_output_tokens")
 
 
 def _stream(said: Mapping[str, Any], events: Iterable[e.Event]) -> Iterator[bytes]:

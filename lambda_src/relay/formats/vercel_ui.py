@@ -149,4 +149,4 @@ def _refuse(error: RelayError, request_id: str) -> Refusal:
     return Refusal(headers, plain_errors.refuse(error, request_id).body)
 
 
-API = Api(read=_read, refuse=_refuse)
+API = Api(read=_read, refuse=_refuse, max_tokens="maxOutputTokens")
