@@ -258,6 +258,13 @@ def _api(http: HttpRequest, _match: Any, settings: Settings, shapes: Shapes) -> 
         raise invalid("model", "text", describe(name))
     model = models.resolve(name, settings, "model") if name else settings.model_ids[0]
     api = formats.APIS[http.path]
+    limit = settings.max_tokens
+    if limit is not None and api.max_tokens and body.get("max_tokens") is None:
+        # Filled in here rather than later: how hard a model may think depends on it.
+        body = {
+            **body,
+            api.max_tokens: limit if body.get(api.max_tokens) is None else body[api.max_tokens],
+        }
     operation, request, chosen = api.read(body, model, http.headers)
     if operation == "CountTokens":
         model = models.foundation_model(model)

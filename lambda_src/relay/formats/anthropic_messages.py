@@ -144,4 +144,4 @@ _MESSAGE = Format(_JSON, anthropic_answer.message, request_id_header=_REQUEST_ID
 _COUNT = Format(_JSON, _count, request_id_header=_REQUEST_ID)
 
 API = Api(_read, anthropic_errors.refuse)
-COUNT_TOKENS = Api(_read_to_count, anthropic_errors.refuse)
+COUNT_TOKENS = Api(_read_to_count, anthropic_errors.refuse, max_tokens="")

@@ -309,7 +309,7 @@ def _thinking(fields: Fields, model: str, max_tokens: int | None) -> dict[str, A
         effort = (
             "medium"  # at its highest Nova takes no limit on tokens, and these requests have one
         )
-    return reasoning(model, effort, max_tokens, thinking.name("type"))
+    return reasoning(model, effort, max_tokens, thinking.name("type"), kind)
 
 
 def _tool_config(fields: Fields, *, needed: bool) -> dict[str, Any]:

@@ -207,7 +207,9 @@ def json_schema_output(name: str, description: str | None, schema: Any) -> dict[
     return {"textFormat": {"type": "json_schema", "structure": structure}}
 
 
-def reasoning(model: str, effort: str, max_tokens: int | None, field: str) -> dict[str, Any]:
+def reasoning(
+    model: str, effort: str, max_tokens: int | None, field: str, asked: str | None = None
+) -> dict[str, Any]:
     """Return the ``additionalModelRequestFields`` that make a model think harder or less hard.
 
     Args:
@@ -215,6 +217,7 @@ def reasoning(model: str, effort: str, max_tokens: int | None, field: str) -> di
         effort: ``none``, ``minimal``, ``low``, ``medium``, ``high``, ``xhigh`` or ``max``.
         max_tokens: those that the whole answer may have, where the caller says.
         field: the path of what asks for it, for messages.
+        asked: what it says there, if that is not the effort.
 
     Raises:
         RequestError: the model has no such choice, or not with that limit.
@@ -237,7 +240,7 @@ def reasoning(model: str, effort: str, max_tokens: int | None, field: str) -> di
         return {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": _three(effort)}}
     if whose == "openai":
         return {"reasoning_effort": _three(effort)}
-    raise invalid(field, "nothing, for this model has no such choice", effort)
+    raise invalid(field, "nothing, for this model has no such choice", asked or effort)
 
 
 def _too_few_to_think(field: str, max_tokens: int) -> RequestError:

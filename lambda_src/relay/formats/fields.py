@@ -6,6 +6,7 @@ read with it.
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +125,7 @@ class Fields:
         """Take a member that asks for nothing with any of these values, or nothing; refuse what Bedrock cannot do."""
         value = self.take(member)
         if value is not None and not any(type(value) is type(v) and value == v for v in values):
-            expected = " or ".join([*map(describe, values), "nothing"])
+            expected = " or ".join([*dict.fromkeys(map(_spelt, values)), "nothing"])
             got = f"{describe(value)}, which Bedrock has no way to honour"
             raise invalid(self.name(member), expected, got)
 
@@ -150,3 +151,8 @@ class Fields:
         if value is not None and not isinstance(value, kind):
             raise invalid(self.name(member), expected, describe(value))
         return value
+
+
+def _spelt(value: Any) -> str:
+    """Return a value as it stands in JSON; there, 0 and 0.0 are one."""
+    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)

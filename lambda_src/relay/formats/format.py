@@ -66,7 +66,8 @@ class Api(NamedTuple):
         read: makes Bedrock's request of the body's JSON (an object), the id of the model that is to answer, and the
             request's headers, their names in lower case. Raises ``RequestError`` with the API's own name of the field.
         refuse: tells an error and the request's id before the first byte.
-        max_tokens: its name for the limit on tokens, on which a deployment may have the last word.
+        max_tokens: its name for the limit on tokens, on which a deployment may have the last word; none where nothing
+            is generated.
     """
 
     read: Callable[[Mapping[str, Any], str, Mapping[str, str]], Asked]

@@ -630,7 +630,7 @@ def test_documents_are_told_apart() -> None:
         ),
         (
             {"mcp_servers": [{}]},
-            "mcp_servers: expected a list of 0 or nothing, got a list of 1, which Bedrock has no way to honour",
+            "mcp_servers: expected [] or nothing, got a list of 1, which Bedrock has no way to honour",
         ),
         (
             {"output_config": {"effort": "utmost"}},

@@ -207,7 +207,7 @@ def test_no_tools_are_told_where_none_may_be_called() -> None:
         ({"tools": {"a b": {}}}, "tools.a b: expected a name that fits"),
         ({"tools": {"a": None}}, "tools.a: expected an object, got null"),
         ({"tools": {"a": {"parameters": {}}}}, "tools.a.parameters: expected one of inputSchema, "),
-        ({"tools": {"a": {"type": "provider"}}}, "tools.a.type: expected text of 8 characters or "),
+        ({"tools": {"a": {"type": "provider"}}}, 'tools.a.type: expected "function" or '),
         (
             {"tools": {"a": {"inputSchema": {"jsonSchema": 5}}}},
             "tools.a.inputSchema.jsonSchema: expected an object, got the number 5",
