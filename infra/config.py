@@ -70,7 +70,8 @@ _Settings = _load_settings()
 SETTINGS = tuple(
     setting.name
     for setting in fields(_Settings)
-    if setting.name not in {"model_ids", "model_aliases", "fallback_model_ids", "log_content"}
+    if setting.name
+    not in {"model_ids", "copied_from", "model_aliases", "fallback_model_ids", "log_content"}
 )
 
 

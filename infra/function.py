@@ -116,7 +116,8 @@ def _environment(config: Config) -> dict[str, str]:
     environment = {
         # Lambda starts this in place of its own runtime client (fact 40).
         "AWS_LAMBDA_EXEC_WRAPPER": f"{CODE_ROOT}/bootstrap",
-        "RIVULET_MODEL_IDS": _model_ids(config.model_ids),
+        # With what application inference profiles were copied from: the function asks each model in its own words.
+        "RIVULET_MODEL_IDS": ",".join(config.model_ids),
         **{f"RIVULET_{name.upper()}": text for name, text in config.settings_by_name.items()},
         "POWERTOOLS_SERVICE_NAME": config.service_name,
         "POWERTOOLS_METRICS_NAMESPACE": config.metrics_namespace,

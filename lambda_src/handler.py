@@ -175,6 +175,10 @@ class _Stream:
         for piece in self.call.format.encode(self.record.observe(told)):
             if isinstance(self.record.end, Failure) and self._has_told_nothing():
                 raise self.record.end.error  # so there is still a status to send
+            if not self.response.started and len(piece) > self._limit():
+                raise limit_error(
+                    "response_too_large"
+                )  # a whole answer, which can still have a status
             self.response.write(piece)
         if isinstance(self.record.end, Failure):  # then the invocation is to count as failed, too
             if not self.response.started:  # a format that says nothing of it
@@ -202,10 +206,11 @@ class _Stream:
         self.record.count("heartbeats")
 
     def _has_room(self) -> bool:
+        return self.response.bytes_written < self._limit()
+
+    def _limit(self) -> int:
         limit = settings.max_response_bytes
-        if not self.response.streams:
-            limit = min(limit, _LONGEST_BUFFERED)
-        return self.response.bytes_written < limit
+        return limit if self.response.streams else min(limit, _LONGEST_BUFFERED)
 
 
 @contextmanager

@@ -185,11 +185,14 @@ def _told_apart() -> Iterator[None]:
         raise transport_error("connect_timeout") from error
     except (ReadTimeoutError, StreamReadTimeoutError) as error:
         raise transport_error("read_timeout") from error
-    except (BotoConnectionError, HTTPClientError) as error:
-        raise transport_error("connect_failed") from error
     except (HTTPError, OSError, ResponseParserError, *_BODY_ERRORS) as error:
         # botocore does not translate what breaks while it reads the body of an error.
         raise transport_error("connection_lost") from error
+    except (BotoConnectionError, HTTPClientError) as error:
+        raise transport_error("connect_failed") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        # What botocore trips over in a body that is not as any of Bedrock's.
+        raise transport_error("corrupt") from error
     except BotoCoreError as error:
         # No region, no credentials, …: the deployment's fault, and nothing that a caller could mend.
         raise UpstreamError(500, "misconfigured", "This deployment cannot call Bedrock.") from error

@@ -33,6 +33,8 @@ def calls(call: ModelCall, fallback_model_ids: Iterable[str]) -> list[ModelCall]
     model is sure to read; and so is what Converse hands on to the model itself, in that of its family.
     """
     others = [model for model in fallback_model_ids if model != call.model]
+    if call.operation == "CountTokens":
+        return [call]  # it knows the model by one name alone
     if call.operation not in {"Converse", "ConverseStream"}:
         others = [m for m in others if foundation_model(m) == foundation_model(call.model)]
     elif _MODELS_OWN in call.parameters or _MODELS_OWN.encode() in (call.body or b""):

@@ -287,7 +287,12 @@ def document_events(
     """Yield the one document of an operation that does not stream; the arguments are those of ``converse_events``."""
     for frame in frames:
         on_complete()
-        body = _parse_or_empty(frame.payload)
+        is_json = "json" in frame.headers.get("content-type", "json")
+        try:
+            body = _parse(frame) if is_json else {}
+        except RelayError as error:  # it was cut, or damaged
+            yield Failure(error, usage)
+            return
         usage.update(_object(body.get("usage")) if "stopReason" in body else {})
         for header, name in _USAGE_HEADERS.items():
             if frame.headers.get(header, "").isdecimal():

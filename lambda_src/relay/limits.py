@@ -8,6 +8,7 @@ for it.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from relay.shapes import describe, invalid
@@ -29,9 +30,10 @@ _MAX_TOKENS = frozenset(
     }
 )
 
+_BUDGET = "budget_tokens"  # for thinking: with some betas it comes on top of the limit
 # Where a family of models reads it. What stands elsewhere is checked, but does not count.
 _READ_BY = {
-    "ai21.": {"max_tokens", "maxTokens"},
+    "ai21.": {"max_tokens"},
     "amazon.nova": {"inferenceConfig.maxTokens", "inferenceConfig.max_new_tokens"},
     "amazon.titan": {"textGenerationConfig.maxTokenCount"},
     "anthropic.": {"max_tokens", "max_tokens_to_sample"},
@@ -40,10 +42,12 @@ _READ_BY = {
     "mistral.": {"max_tokens"},
     "openai.": {"max_tokens", "max_completion_tokens"},
 }
-# Where any model may: others, and those that an ARN does not name.
+_READ_BY_OTHERS = frozenset({"max_tokens", "max_completion_tokens"})
+_GENERATES_NO_TEXT = re.compile(r"embed|rerank|canvas|reel|stability\.|image|upscale")
+# Where any model may that an ARN does not name.
 _PLACES = frozenset({"", "inferenceConfig", "textGenerationConfig"})
 # How many answers of that length there are to be: OpenAI, Cohere, AI21.
-_ANSWERS = frozenset({"n", "num_generations", "numResults"})
+_ANSWERS = frozenset({"n", "best_of", "num_generations", "numResults"})
 # What models call the messages.
 _CONVERSATIONS = ("messages", "chat_history")
 
@@ -93,7 +97,25 @@ def limited_json(data: bytes, body: Mapping[str, Any], settings: Settings) -> by
     limited = limited_converse(body, settings)
     if limited == body:
         return data
-    return json.dumps(limited, ensure_ascii=False).encode(errors="surrogatepass")
+    return to_json(limited)
+
+
+def check_messages(body: Mapping[str, Any], settings: Settings) -> None:
+    """Refuse a request to another API that has too many messages, before they become fewer of Bedrock's.
+
+    Raises:
+        RequestError: it has.
+    """
+    for name in ("messages", "input"):
+        _check_messages(body.get(name), settings, name)
+
+
+def to_json(value: Any) -> bytes:
+    """Return JSON in UTF-8; with escapes, where half a surrogate pair leaves no other way."""
+    try:
+        return json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value).encode()
 
 
 def check_invoke(model: str, body: Any, data: bytes, settings: Settings) -> None:
@@ -117,13 +139,22 @@ def check_invoke(model: str, body: Any, data: bytes, settings: Settings) -> None
     found = dict(_token_limits(body))
     for name, value in found.items():
         _check_tokens(name, value, limit)
-    names = next((names for family, names in _READ_BY.items() if family in model), None)
+    _check_answers(body)
+    if _GENERATES_NO_TEXT.search(model):
+        return
+    by_default = None if model.startswith("arn:") else _READ_BY_OTHERS
+    names = next((names for family, names in _READ_BY.items() if family in model), by_default)
     if names is not None and names.isdisjoint(found):
         raise invalid(" or ".join(sorted(names)), f"from 1 to {limit}", "nothing")
-    if not any(name.rpartition(".")[0] in _PLACES for name in found):
+    if not any(_counts(name) for name in found):
         expected = f"from 1 to {limit}, under the name that the model has for it"
         raise invalid("max_tokens", expected, "nothing")
-    _check_answers(body)
+
+
+def _counts(path: str) -> bool:
+    """Tell whether a limit stands where some model reads it."""
+    place, _, name = path.rpartition(".")
+    return place in _PLACES and name in _MAX_TOKENS
 
 
 def _check_messages(messages: Any, settings: Settings, field: str = "messages") -> None:
@@ -140,19 +171,19 @@ def _check_tokens(field: str, value: Any, limit: int) -> None:
 def _check_answers(body: Any, prefix: str = "") -> None:
     """Refuse to have more than one answer made: each would have as many tokens as are allowed."""
     for name in _ANSWERS & body.keys() if isinstance(body, dict) else ():
-        if body[name] != 1:
+        if body[name] != 1 or body[name] is True:
             raise invalid(f"{prefix}{name}", "1", describe(body[name]))
 
 
 def _token_limits(body: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the limits that a body names, at its top or in an object there such as ``inferenceConfig``."""
+    """Yield the limits that a body names, at its top or in the objects within; what is in lists is not asked for."""
     if not isinstance(body, dict):
         return
     for name, value in body.items():
-        if name in _MAX_TOKENS:
+        if name in _MAX_TOKENS or name == _BUDGET:
             yield name, value
         elif isinstance(value, dict):
-            yield from ((f"{name}.{n}", v) for n, v in value.items() if n in _MAX_TOKENS)
+            yield from ((f"{name}.{path}", limit) for path, limit in _token_limits(value))
 
 
 def _check_names(data: bytes, limited: Collection[str] | None) -> None:

@@ -51,6 +51,11 @@ def name_of(model: str, settings: Settings) -> str:
     return model
 
 
+def behind(model: str, settings: Settings) -> str:
+    """Return what an application inference profile was copied from, where the deployment says so; or the model."""
+    return settings.copied_from.get(model, model)
+
+
 def foundation_model(model: str) -> str:
     """Return the model behind an inference profile's id: ``us.amazon.nova-…`` is ``amazon.nova-…``.
 
@@ -84,9 +89,10 @@ def openai_list(settings: Settings) -> Mapping[str, Any]:
 
 
 def anthropic_model(name: str) -> dict[str, Any]:
-    """Return a model as Anthropic's API lists it."""
+    """Return a model as Anthropic's API lists it: one that can be used, whatever else may be known of it elsewhere."""
     when = "1970-01-01T00:00:00Z"
-    return {"type": "model", "id": name, "display_name": name, "created_at": when}
+    known = {"created_at": when, "lifecycle": "active"}
+    return {"type": "model", "id": name, "display_name": name, **known}
 
 
 def anthropic_list(settings: Settings) -> Mapping[str, Any]:

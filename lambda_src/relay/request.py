@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import unquote
@@ -17,7 +17,7 @@ from relay import __version__, accept, formats, models, strict_json
 from relay.errors import RequestError
 from relay.formats import plain_errors
 from relay.http_request import is_http, parse_json, path_of, read_http, too_large
-from relay.limits import check_invoke, limited_converse, limited_json
+from relay.limits import check_invoke, check_messages, limited_converse, limited_json, to_json
 from relay.shapes import Shape, convert, describe, invalid
 
 if TYPE_CHECKING:
@@ -80,6 +80,10 @@ def read_request(event: Any, settings: Settings, shapes: Shapes) -> Request:
         return _direct(event, settings, shapes)
     http = read_http(event)
     allowed = [method for method, pattern, _ in _ROUTES if pattern.fullmatch(http.path)]
+    if (
+        http.method == "HEAD" and "GET" in allowed
+    ):  # it has the head of that; Lambda sends no more of it
+        http = replace(http, method="GET")
     if not allowed:
         raise RequestError(404, "not_found", f"There is nothing at {http.path[:200]}.")
     if http.method == "OPTIONS":  # no browser's: the function URL answers those itself (fact 44)
@@ -202,7 +206,9 @@ def _invoke(
         _check_content_type(http)
         chosen, named = formats.DOCUMENT, _INVOKE_HEADERS
     else:
-        chosen, named = _negotiate(http, formats.INVOKE), _INVOKE_STREAM_HEADERS
+        # SDKs name the media type of the documents within rather than that of their stream.
+        chosen = _negotiate(http, formats.INVOKE, formats.INVOKE_FRAMES)
+        named = _INVOKE_STREAM_HEADERS
     model = models.resolve_encoded(match["model"], settings)
     headers = {name: http.headers[h] for h, name in named.items() if h in http.headers}
     for name, value in headers.items():
@@ -210,7 +216,7 @@ def _invoke(
             raise invalid(name, "printable ASCII", describe(value))
     body = http.body(settings.max_request_bytes)
     # Refused here rather than by Bedrock, but sent as it came.
-    check_invoke(model, parse_json(body), body, settings)
+    check_invoke(models.behind(model, settings), parse_json(body), body, settings)
     shape = shapes.input_shape(operation)
     parameters = {
         "modelId": model,
@@ -232,7 +238,8 @@ def _count_tokens(
 ) -> Request:
     """Read a request to Bedrock's own CountTokens."""
     _check_content_type(http)
-    model = models.foundation_model(models.resolve_encoded(match["model"], settings))
+    named = models.resolve_encoded(match["model"], settings)
+    model = models.foundation_model(models.behind(named, settings))
     data = http.body(settings.max_request_bytes)
     body = parse_json(data)
     if not isinstance(body, dict):
@@ -265,12 +272,14 @@ def _api(http: HttpRequest, _match: Any, settings: Settings, shapes: Shapes) -> 
             **body,
             api.max_tokens: limit if body.get(api.max_tokens) is None else body[api.max_tokens],
         }
-    operation, request, chosen = api.read(body, model, http.headers)
+    check_messages(body, settings)
+    known_as = models.behind(model, settings)
+    operation, request, chosen = api.read(body, known_as, http.headers)
     if operation == "CountTokens":
-        model = models.foundation_model(model)
+        model = models.foundation_model(known_as)
     if operation.startswith("InvokeModel"):
-        data = json.dumps(request, ensure_ascii=False).encode(errors="surrogatepass")
-        check_invoke(model, request, data, settings)
+        data = to_json(request)
+        check_invoke(known_as, request, data, settings)
         parameters = {"modelId": model, "body": data, "contentType": "application/json"}
     else:
         parameters = convert({**request, "modelId": model}, shapes.input_shape(operation), "")
@@ -332,11 +341,15 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], Callable[..., Request]], ...] = (
 )
 
 
-def _negotiate(http: HttpRequest, offered: Mapping[str, Format]) -> Format:
+def _negotiate(
+    http: HttpRequest, offered: Mapping[str, Format], otherwise: Format | None = None
+) -> Format:
     """Return the wire format for the answer; check that the question comes in JSON."""
     _check_content_type(http)
     wanted = http.headers.get("accept")
     media_type = accept.choose(wanted, offered)
+    if media_type is None and otherwise is not None:
+        return otherwise
     if media_type is None:
         message = f"accept: expected one of {', '.join(offered)}, got {str(wanted)[:100]}"
         raise RequestError(406, "not_acceptable", message)

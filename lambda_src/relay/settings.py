@@ -24,7 +24,9 @@ class Settings:
 
     Attributes:
         model_ids: the models that callers may use: model ids, inference profile ids or ARNs, separated by commas. The
-            first is for requests that name none.
+            first is for requests that name none. An application inference profile's ARN may be followed by ``=`` and
+            what it was copied from, which the ARN does not tell.
+        copied_from: what those were.
         model_aliases: the names by which callers may know some of these models, such as those that clients insist on;
             written as ``name=model``, separated by commas.
         fallback_model_ids: models that answer, in this order, where the one that was asked for is throttled, not
@@ -47,6 +49,7 @@ class Settings:
     """
 
     model_ids: tuple[str, ...]
+    copied_from: Mapping[str, str]
     model_aliases: Mapping[str, str]
     fallback_model_ids: tuple[str, ...]
     max_request_bytes: int
@@ -69,13 +72,17 @@ class Settings:
         Raises:
             ValueError: a variable is missing or wrong; the message names it, what was expected and what came.
         """
-        model_ids = _list(environment, "model_ids")
-        if not model_ids:
+        models = [item.partition("=") for item in _list(environment, "model_ids")]
+        model_ids = tuple(model.strip() for model, _, _ in models)
+        if not model_ids or not all(model_ids):
             raise ValueError("RIVULET_MODEL_IDS: expected at least one model id, got none")
         return cls(
             model_ids=model_ids,
+            copied_from={m.strip(): source.strip() for m, _, source in models if source.strip()},
             model_aliases=_aliases(environment, model_ids),
-            fallback_model_ids=_list(environment, "fallback_model_ids"),
+            fallback_model_ids=tuple(
+                item.partition("=")[0].strip() for item in _list(environment, "fallback_model_ids")
+            ),
             max_request_bytes=_number(environment, "max_request_bytes", 6 * 1024 * 1024, int),
             max_messages=_number(environment, "max_messages", 1000, int),
             max_tokens=_number(environment, "max_tokens", None, int),

@@ -25,6 +25,9 @@ def _finite(text: str) -> float:
 # Far beyond what anyone means, far below what exhausts the stack of whatever reads it next.
 _MAX_DEPTH = 100
 
+# Each takes tens of bytes of memory for the two that it has here; prompts with so many braces do not fit a request.
+_MOST_CONTAINERS = 500_000
+
 _decode = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite).decode
 
 
@@ -34,6 +37,8 @@ def parse(data: bytes) -> Any:
     Raises:
         ValueError: it is none; a ``JSONDecodeError`` where there is a place to point at.
     """
+    if data.count(b"{") + data.count(b"[") > _MOST_CONTAINERS:
+        raise ValueError("too many objects and lists")
     try:
         value = _decode(data.decode())
     except RecursionError:

@@ -29,6 +29,7 @@ __all__ = [
     "CONVERSE_FRAMES",
     "DOCUMENT",
     "INVOKE",
+    "INVOKE_FRAMES",
     "NDJSON",
     "Api",
     "Asked",

@@ -70,20 +70,30 @@ def _extend(block: Said, delta: Mapping[str, Any]) -> None:
     for member, piece in delta.items():
         match member:
             case "text" | "thinking" | "signature":
-                block[member] += piece
+                _grow(block, member, piece)
             case "partial_json":
-                block["input"] = (block["input"] or "") + piece
+                _grow(block, "input", piece)
             case "citation":
                 block.setdefault("citations", []).append(piece)
             case _:
                 pass  # its type
 
 
+def _grow(block: Said, member: str, piece: str) -> None:
+    """Add a piece to a text that is joined in the end."""
+    if not isinstance(block[member], list):
+        block[member] = [block[member] or ""]
+    block[member].append(piece)
+
+
 def _finished(block: Said) -> Said:
-    """Return a block whose input, if it has one, is no text any more.
+    """Return a block with its texts joined, and with an input, if it has one, that is no text any more.
 
     One that was cut short (fact 7) stands in the object that Anthropic has for it in what its models are told.
     """
+    grown = ("text", "thinking", "signature", "input")
+    joined = {m: "".join(block[m]) for m in grown if isinstance(block.get(m), list)}
+    block = {**block, **joined}
     text = block.get("input")
     if not isinstance(text, str):
         return block

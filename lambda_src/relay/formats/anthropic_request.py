@@ -305,6 +305,8 @@ def _thinking(fields: Fields, model: str, max_tokens: int | None) -> dict[str, A
         effort = next((e for most, e in _EFFORTS.items() if thinking_tokens < most), "high")
     thinking.choice("display", "summarized")
     thinking.end()
+    if effort == "none":
+        return {}
     if family(model) == "amazon.nova" and effort == "high":
         effort = (
             "medium"  # at its highest Nova takes no limit on tokens, and these requests have one

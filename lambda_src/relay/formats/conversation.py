@@ -36,6 +36,8 @@ _DOCUMENTS = {
     "text/markdown": "md",
 }
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9()\[\]-]+")  # of a document: become a space each
+# Claude up to 4.5 is given a budget to think with; later ones are told how hard to think, and refuse a budget.
+_BY_BUDGET = re.compile(r"claude-(?:3|(?:haiku|opus|sonnet)-4-(?:\d{8}|1-|5-)|instant|v2)")
 # Tokens that an Anthropic model may think with, by how hard it is to think.
 _BUDGETS = {
     "minimal": 1024,
@@ -85,13 +87,15 @@ class Conversation:
 
     def _tell_documents_apart(self) -> None:
         """Number the documents that have the same name: Bedrock refuses two of them in one conversation."""
-        names: set[str] = set()
+        latest: dict[str, int] = {}
         for document in self._documents():
-            name, number = document["name"], 1
-            while document["name"].lower() in names:
+            name, key = document["name"][:190], document["name"].lower()
+            number = latest.get(key, 0)
+            while document["name"].lower() in latest:  # also where somebody has named one so
                 number += 1
-                document["name"] = f"{name[:190]} ({number})"
-            names.add(document["name"].lower())
+                document["name"] = f"{name} ({number})"
+            latest[key] = max(number, 1)
+            latest.setdefault(document["name"].lower(), 1)
 
     def _documents(self) -> Iterator[dict[str, Any]]:
         for message in self.messages:
@@ -131,6 +135,7 @@ def base64_data(data: str, field: str) -> str:
     Raises:
         RequestError: they are none. Afterwards only Converse's path for them would be known.
     """
+    data = "".join(data.split())  # some encoders break lines
     try:
         if b64decode(data, validate=True):
             return data
@@ -223,8 +228,15 @@ def reasoning(
         RequestError: the model has no such choice, or not with that limit.
     """
     whose = family(model)
+    if whose == "openai":
+        if effort == "none":
+            raise invalid(field, "low, medium or high, for this model always reasons", effort)
+        return {"reasoning_effort": _three(effort)}
     if effort == "none":
         return {}
+    if whose == "anthropic" and not _BY_BUDGET.search(model):
+        effort = {"minimal": "low", "xhigh": "high"}.get(effort, effort)
+        return {"thinking": {"type": "adaptive"}, "output_config": {"effort": effort}}
     if whose == "anthropic":
         budget = _BUDGETS[effort]
         if max_tokens is not None:
@@ -238,8 +250,6 @@ def reasoning(
                 field, "low or medium, as this model takes no limit on tokens beside it", effort
             )
         return {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": _three(effort)}}
-    if whose == "openai":
-        return {"reasoning_effort": _three(effort)}
     raise invalid(field, "nothing, for this model has no such choice", asked or effort)
 
 

@@ -58,7 +58,10 @@ def _said_before(message: Fields, model: str) -> list[Block]:
     """Return an answer that comes back, in the order that models want."""
     message.only("audio")
     message.only("function_call")
-    message.ignore("annotations", "parsed")
+    message.only("images", [])
+    # What says again what stands elsewhere in it, in other clients' words.
+    message.ignore("annotations", "parsed", "provider_specific_fields", "reasoning")
+    message.ignore("reasoning_details")
     return [
         *_thoughts(message, model),
         *_content(message, _ASSISTANTS, optional=True),

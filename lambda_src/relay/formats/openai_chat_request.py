@@ -29,7 +29,7 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
     "audio": (),
     "frequency_penalty": (0, 0.0),
     "function_call": (),
-    "functions": (),
+    "functions": ([],),
     "logit_bias": ({},),
     "logprobs": (False,),
     "moderation": (),

@@ -27,6 +27,7 @@ _TIERS = {
     "fast": "priority",  # OpenAI's other name for it
 }
 _MOST_METADATA = 16
+_NOT_IN_METADATA = re.compile(r"[^a-zA-Z0-9\s:_@$#=/+,.-]", re.ASCII)
 _METADATA = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}", re.ASCII)
 
 
@@ -104,7 +105,10 @@ def metadata(fields: Fields) -> dict[str, str]:
     """Return what the caller wants to find the request by."""
     said = fields.object("metadata")
     found = {} if said is None else {said.name(n): (n, v) for n, v in said.rest().items()}
-    found |= {name: (name, fields.text(name)) for name in ("user", "safety_identifier")}
+    for name in ("user", "safety_identifier"):
+        known_as = fields.text(name)
+        # Whatever an application calls its users by tells them apart in Bedrock's records as well without such letters.
+        found[name] = (name, known_as and _NOT_IN_METADATA.sub("_", known_as)[:256])
     told: dict[str, str] = {}
     for path, (name, value) in found.items():
         if value is None:

@@ -222,7 +222,9 @@ def _usage(counted: Mapping[str, Any]) -> dict[str, Any] | None:
     if not counted:
         return None
     names = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens", "outputTokens")
-    fresh, cached, written, answered = (counted.get(name) or 0 for name in names)
+    fresh, cached, written, answered = (
+        tokens if isinstance(tokens := counted.get(name), int) else 0 for name in names
+    )
     asked = fresh + cached + written
     return {
         "input_tokens": asked,

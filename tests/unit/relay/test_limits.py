@@ -42,7 +42,11 @@ TOO_MUCH = [
 ]
 
 
-def _check(body: Any, settings: Settings = LIMITED, model: str = MODEL) -> None:
+# What it does not tell may be any model.
+PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
+
+
+def _check(body: Any, settings: Settings = LIMITED, model: str = PROFILE) -> None:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     check_invoke(model, json.loads(data), data, settings)
 

@@ -219,10 +219,17 @@ def test_a_base_url_may_end_with_a_slash() -> None:
     assert _read(_event(path="//stream")) == _read(_event())
 
 
+@pytest.mark.parametrize("path", ["/health", "/v1/models", f"/v1/models/{CLAUDE}"])
+def test_head_is_answered_as_get(path: str) -> None:
+    """Whoever watches whether the function is up may ask for the head alone."""
+    assert _read(_event("HEAD", path, None)) == _read(_event("GET", path, None))
+    assert _refusal("HEAD", "/stream").status == 405
+
+
 @pytest.mark.parametrize(
     ("path", "allow"), [("/stream", "POST"), (INVOKE_PATH, "POST"), ("/health", "GET")]
 )
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "HEAD", "DELETE", "post"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "post"])
 def test_a_wrong_method_is_a_405_with_allow(path: str, allow: str, method: str) -> None:
     """A path that is there says which methods it takes, to whoever tries another."""
     if method == allow:
@@ -275,7 +282,13 @@ def test_nothing_to_offer_is_a_406() -> None:
     assert error.message == (
         "accept: expected one of text/event-stream, application/x-ndjson, text/plain, got image/png"
     )
-    assert _refusal(path=INVOKE_PATH, headers={"accept": "text/plain"}).status == 406
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/plain", "image/png"])
+def test_an_sdk_gets_bedrocks_stream_whatever_it_says_it_accepts(accept: str) -> None:
+    """They name what is within the stream; on Bedrock's own route its own stream is the answer."""
+    call = _call(path=INVOKE_PATH, body={}, headers={"accept": accept})
+    assert call.format is formats.INVOKE_FRAMES
 
 
 @pytest.mark.parametrize("path", ["/stream", INVOKE_PATH])

@@ -12,6 +12,7 @@ def test_everything_but_the_models_has_a_default() -> None:
     settings = Settings.from_environment(MODELS)
     assert settings == Settings(
         model_ids=("a.model",),
+        copied_from={},
         model_aliases={},
         fallback_model_ids=(),
         max_request_bytes=6 * 1024 * 1024,
@@ -32,7 +33,7 @@ def test_everything_but_the_models_has_a_default() -> None:
 def test_each_setting_is_read_from_its_variable() -> None:
     """Every setting has a variable of its name, and what is not Rivulet's is not read."""
     environment = {
-        "RIVULET_MODEL_IDS": " a.model, arn:aws:bedrock:x:1:inference-profile/b ,,",
+        "RIVULET_MODEL_IDS": " a.model, arn:aws:bedrock:x:1:inference-profile/b = eu.b.model ,,",
         "RIVULET_MODEL_ALIASES": "gpt-4o=a.model, b = arn:aws:bedrock:x:1:inference-profile/b",
         "RIVULET_FALLBACK_MODEL_IDS": "c.model , a.model",
         "RIVULET_MAX_REQUEST_BYTES": "1000",
@@ -49,9 +50,11 @@ def test_each_setting_is_read_from_its_variable() -> None:
         "RIVULET_LOG_CONTENT": "True",
         "READ_TIMEOUT": "1",
     }
-    assert environment.keys() >= {f"RIVULET_{name.upper()}" for name in Settings.__slots__}
+    named = set(Settings.__slots__) - {"copied_from"}  # which is told with the models
+    assert environment.keys() >= {f"RIVULET_{name.upper()}" for name in named}
     assert Settings.from_environment(environment) == Settings(
         model_ids=("a.model", "arn:aws:bedrock:x:1:inference-profile/b"),
+        copied_from={"arn:aws:bedrock:x:1:inference-profile/b": "eu.b.model"},
         model_aliases={"gpt-4o": "a.model", "b": "arn:aws:bedrock:x:1:inference-profile/b"},
         fallback_model_ids=("c.model", "a.model"),
         max_request_bytes=1000,

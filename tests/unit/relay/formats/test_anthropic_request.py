@@ -686,7 +686,7 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
         (
             {**IMAGE, "source": {**IMAGE["source"], "data": "no base64!"}},  # type: ignore[dict-item]
             "source.data",
-            "expected bytes in base64, got text of 10 characters",
+            "expected bytes in base64, got text of 9 characters",
         ),
         (
             {"type": "document", "source": {"type": "url", "url": "https://a.example"}},
