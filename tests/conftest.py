@@ -10,8 +10,11 @@ from hypothesis import settings
 if TYPE_CHECKING:
     import pytest
 
+# How long an example takes is the machine's business.
+settings.register_profile("usual", deadline=None)
+settings.load_profile("usual")
 # `--hypothesis-profile long`: tests/unit/relay/test_fuzz.py then takes some ten minutes instead of some seconds.
-settings.register_profile("long", max_examples=6_000, print_blob=True)
+settings.register_profile("long", deadline=None, max_examples=6_000, print_blob=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
