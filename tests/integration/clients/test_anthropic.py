@@ -431,3 +431,18 @@ def test_silence_is_broken_for_the_client() -> None:
             with pytest.raises(anthropic.APIStatusError) as caught:
                 _ask(client, "stream", model, late)
             assert caught.value.type == "permission_error"
+
+
+@BOTH_WAYS
+def test_anthropics_client_for_bedrock(function: LocalFunction, way: str) -> None:
+    """It calls Bedrock's own InvokeModel, and reads Bedrock's event stream whatever it says that it accepts."""
+    with anthropic.AnthropicBedrock(
+        base_url=function.url,
+        aws_access_key="any",
+        aws_secret_key="any",
+        aws_region="us-east-1",
+        max_retries=0,
+    ) as client:
+        message = _ask(client, way, MODEL)  # type: ignore[arg-type]  # it has the same messages
+    assert _text(message) == text()
+    assert message.usage.output_tokens == usage()["outputTokens"]

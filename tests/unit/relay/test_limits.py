@@ -286,3 +286,41 @@ def test_every_way_in_keeps_to_the_limits(event: Any, parameters: dict[str, Any]
 def test_no_way_in_leads_past_the_limits(event: Any) -> None:
     """And what asks for more is refused there."""
     assert "expected from 1 to 100" in _refused(read_request, event, LIMITED, BotocoreShapes())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"max_tokens": 100, "thinking": {"type": "enabled", "budget_tokens": 101}},
+        {"max_tokens": 100, "a": {"b": {"c": {"max_tokens": 101}}}},
+        {"max_tokens": 100, "best_of": 20},
+        {"max_tokens": 100, "n": True},
+    ],
+)
+def test_nothing_else_asks_for_more(body: Any) -> None:
+    """Thinking counts as well, and so does what stands deeper, and an answer of which there are several."""
+    _refused(_check, body)
+    extra = {name: value for name, value in body.items() if name != "max_tokens"}
+    _refused(limited_converse, {"additionalModelRequestFields": extra}, LIMITED)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "amazon.titan-embed-text-v2:0",
+        "cohere.rerank-v3-5:0",
+        "amazon.nova-canvas-v1:0",
+        "cohere.embed-v4:0",
+    ],
+)
+def test_a_model_without_tokens_needs_no_limit(model: str) -> None:
+    """What makes vectors or images has no such field."""
+    _check({"inputText": "hi"}, model=model)
+    _refused(lambda: _check({"inputText": "hi", "maxTokens": 101}, model=model))
+
+
+@pytest.mark.parametrize("name", ["maxTokens", "max_gen_len", "max_new_tokens"])
+def test_a_model_of_another_family_reads_what_most_do(name: str) -> None:
+    """One that is not listed is taken to read OpenAI's names, as new ones do."""
+    _refused(lambda: _check({name: 1}, model="deepseek.v3-v1:0"))
+    _check({"max_tokens": 1}, model="qwen.qwen3-32b-v1:0")
