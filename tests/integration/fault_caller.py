@@ -365,7 +365,7 @@ def _end_of_messages(answer: Answer, *, closes_blocks: bool) -> End:
     assert names.count("message_start") == (1 if len(names) > 1 else 0)
     if closes_blocks or names[-1] == "message_stop":
         assert names.count("content_block_start") == names.count("content_block_stop")
-    end = events[-1][1]
+    end = next(event for name, event in reversed(events) if name != "ping")
     if end["type"] == "message_stop":
         assert answer.whole
         return DONE

@@ -20,7 +20,7 @@ import boto3  # noqa: TID251  # the judge
 import openai
 import pytest
 from botocore.config import Config  # noqa: TID251  # the judge
-from botocore.exceptions import EventStreamError  # noqa: TID251  # the judge
+from botocore.exceptions import ClientError, EventStreamError  # noqa: TID251  # the judge
 
 from local.configuration import FunctionConfiguration
 from local.fault_script import OF_DOCUMENTS, parse
@@ -48,16 +48,12 @@ SETTINGS = {
     "RIVULET_MAX_ATTEMPTS": "1",
     "RIVULET_COMMIT_AFTER": "20",
     "RIVULET_HEARTBEAT_INTERVAL": "0.2",
-    "RIVULET_READ_TIMEOUT": "1.5",
+    "RIVULET_READ_TIMEOUT": "15",
 }
 TIMEOUT = 30.0
-ENVIRONMENTS = 13  # one a stream: all formats are asked at once
-# A heartbeat goes out, and with it the 200, before Bedrock is heard of.
-COMMITTED = {"RIVULET_COMMIT_AFTER": "0.2"}
-LATE = "delay seconds=0.3"
-# One is long due, but an answer that is no stream has none.
-OVERDUE = {"RIVULET_COMMIT_AFTER": "0.05", "RIVULET_HEARTBEAT_INTERVAL": "0.05"}
-A_LITTLE_LATE = "delay seconds=0.1"
+# A heartbeat goes out, and with it the 200, before Bedrock is heard of; but none where the answer is no stream.
+COMMITTED = {"RIVULET_COMMIT_AFTER": "0.05"}
+LATE = "delay seconds=0.15"
 
 # When it happens: of an answer that is no stream it makes no difference.
 BEFORE, LATER, AFTER, EVER = "before the first byte", "after a heartbeat", "after it", "ever"
@@ -100,9 +96,10 @@ ANTHROPIC_TYPES = {
     529: "overloaded_error",
 }
 
-
 # The operations whose answers are event streams; those of the others are documents.
 OF_EVENTS = {"ConverseStream", "InvokeModelWithResponseStream"}
+# Of these, boto3 reads the documents itself.
+READ_BY_BOTO3 = {"Converse", "CountTokens"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +114,12 @@ class Failure:
         document: the scripts for an answer of Bedrock's that is one document, where they are not these.
         status: where there is still one to send.
         code: of the error; ``None`` where the answer is whole all the same.
+        boto3s_code: the same where boto3 itself reads the document, and tells less, if it is another.
         retryable: whether the caller is told to try again.
         exception: Bedrock's name for it, if it has one.
         frame: the exception in the AWS event stream, where Bedrock has sent that itself.
         settings: of the function, beyond the usual ones.
+        takes_long: whether it takes a while, so that it is worth an environment for each format.
         slowly: whether the answer comes at a pace.
         may_be_late: whether it can also happen before the first byte and yet after a heartbeat.
     """
@@ -132,10 +131,12 @@ class Failure:
     document: tuple[str, ...] | None = None
     status: int = 0
     code: str | None = None
+    boto3s_code: str | None = None
     retryable: bool = True
     exception: str = ""
     frame: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    takes_long: bool = False
     slowly: bool = False
     may_be_late: bool = True
 
@@ -153,7 +154,7 @@ class Failure:
         if when == EVER and operation not in OF_EVENTS:
             possible = [s for s in scripts if all(f.name in OF_DOCUMENTS for f in parse(s))]
             scripts = possible if self.document is None else [*self.document]
-        return [f"{A_LITTLE_LATE}; {s}" for s in scripts] if when == EVER else scripts
+        return [f"{LATE}; {script}" for script in scripts] if when == EVER else scripts
 
 
 def _refused(exception: str, status: int, code: str, *, retryable: bool) -> Failure:
@@ -170,8 +171,10 @@ def _refused(exception: str, status: int, code: str, *, retryable: bool) -> Fail
     )
 
 
-# The deadline comes after 1.5 s, and before any other end.
-HASTE = {"RIVULET_READ_TIMEOUT": "60", "RIVULET_DEADLINE_MARGIN": "28.5"}
+# It is not waited for long.
+IMPATIENT = {"RIVULET_READ_TIMEOUT": "1.5"}
+# The deadline comes after 1.5 s.
+HASTE = {"RIVULET_DEADLINE_MARGIN": "28.5"}
 FAILURES = (
     _refused("AccessDeniedException", 403, "access_denied", retryable=False),
     _refused("InternalServerException", 500, "internal_server", retryable=True),
@@ -185,10 +188,17 @@ FAILURES = (
     _refused("ThrottlingException", 429, "throttling", retryable=True),
     _refused("ValidationException", 400, "validation", retryable=False),
     Failure(
-        what="an exception that nobody has listed",
+        what="a refusal that nobody has listed",
         before="refuse name=OverloadedException status=529",
-        after="exception name=overloadedException",
         status=529,
+        code="overloaded",
+        exception="OverloadedException",
+    ),
+    Failure(
+        what="an exception that nobody has listed",
+        before="exception after=0 name=overloadedException",
+        after="exception name=overloadedException",
+        status=502,
         code="overloaded",
         exception="OverloadedException",
         frame="overloadedException",
@@ -239,8 +249,10 @@ FAILURES = (
         what="the connection is closed",
         before="cut after=0",
         after="cut",
+        document=("cut after=0", "cut", "cut byte=1", "cut after=9"),
         status=502,
         code="connection_lost",
+        boto3s_code="corrupt",
     ),
     Failure(
         what="the connection is reset",
@@ -248,6 +260,7 @@ FAILURES = (
         after="stall seconds=0.1; reset",
         status=502,
         code="connection_lost",
+        boto3s_code="connect_failed",
     ),
     Failure(
         what="the connection is closed when all was said",
@@ -284,7 +297,7 @@ FAILURES = (
     ),
     Failure(
         what="a document ends too early",
-        document=("end after=0", "end", "end byte=9"),
+        document=("end after=0", "end", "end byte=1", "end after=9"),
         status=502,
         code="corrupt",
     ),
@@ -316,6 +329,8 @@ FAILURES = (
         after="stall",
         status=504,
         code="read_timeout",
+        settings=IMPATIENT,
+        takes_long=True,
     ),
     Failure(
         what="bytes that make no event",
@@ -324,19 +339,24 @@ FAILURES = (
         document=(),
         status=504,
         code="read_timeout",
+        settings=IMPATIENT,
+        takes_long=True,
     ),
     Failure(
         what="silence when all was said",
         after="stall after=metadata",
         invoke_after="stall after=message_stop",
+        document=(),
     ),
     Failure(
         what="Lambda's deadline",
         before="delay seconds=30",
         after="split size=1000",
+        document=("delay seconds=30", "stall"),
         status=504,
         code="timeout",
         settings=HASTE,
+        takes_long=True,
         slowly=True,
     ),
     Failure(
@@ -349,7 +369,7 @@ FAILURES = (
     ),
     Failure(
         what="the longest answer that may be sent",
-        after="text after=3 size=5000",
+        after="text after=3 size=100000; text after=9 size=100000",
         status=502,
         code="response_too_large",
         retryable=False,
@@ -369,13 +389,12 @@ FAILURES = (
 )
 
 
-# What is not so yet: the row, the format and when, and what is seen instead.
-NOT_YET: dict[tuple[str, str, str], str] = {}
+OWN_MESSAGES = "Messages of Anthropic's models"
 
 
 def expected(row: Failure, form: str, when: str) -> End:
     """Return what a caller sees of a row."""
-    path = WIRES[form].path
+    operation, path = WIRES[form][:2]
     frames = {"InvokeModel's frames": INVOKE_FRAMES, "ConverseStream's frames": CONVERSE_FRAMES}
     if row.code is None:
         return WHOLE if form in frames or form == "plain text" else DONE
@@ -384,7 +403,8 @@ def expected(row: Failure, form: str, when: str) -> End:
         or (when == BEFORE and path)  # a direct invocation has no status
         or (when == LATER and form == "plain text")  # which has no heartbeat
     ):
-        return End(" ".join([str(row.status), row.code, *_named(row, path)]), row.retryable)
+        code = (operation in READ_BY_BOTO3 and row.boto3s_code) or row.code
+        return End(" ".join([str(row.status), code, *_named(row, path)]), row.retryable)
     if form in frames:
         return End(_frame(row, frames[form], when))
     if form == "plain text":
@@ -427,28 +447,31 @@ class Stage:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._functions: dict[str, LocalFunction] = {}
-        self._pool = self._stack.enter_context(ThreadPoolExecutor(ENVIRONMENTS))
 
     def close(self) -> None:
         self._stack.close()
 
     def ask(
-        self, row: Failure, settings: Mapping[str, str], asked: Iterable[tuple[str, str]]
+        self, row: Failure, settings: Mapping[str, str], asked: Sequence[tuple[str, str]]
     ) -> list[End]:
-        """Return what callers see, each in a format and with a script, all at once."""
-        function = self.function({**row.settings, **settings})
+        """Return what callers see, each in a format and with a script."""
+        # What is late takes a little, too.
+        many = row.takes_long or (settings and not row.settings)
+        at_once = len(STREAMS) if many else 3 if row.settings else 7
+        function = self.function({**row.settings, **settings}, at_once)
         function.bedrock.pace = Pace(0, 5) if row.slowly else IMMEDIATE
-        return list(self._pool.map(lambda one: see(function, *one), asked))
+        with ThreadPoolExecutor(at_once) as pool:
+            return list(pool.map(lambda one: see(function, *one), asked))
 
-    def function(self, settings: Mapping[str, str]) -> LocalFunction:
+    def function(self, settings: Mapping[str, str], environments: int = 7) -> LocalFunction:
         """Return the function with these settings beside the usual ones."""
         key = json.dumps(settings, sort_keys=True)
         if key not in self._functions:
             configuration = FunctionConfiguration(
-                concurrency=ENVIRONMENTS,
-                provisioned_concurrency=ENVIRONMENTS,
+                concurrency=environments,
+                provisioned_concurrency=environments,
                 timeout=TIMEOUT,
-                init_timeout=60,
+                init_timeout=60,  # they are started at once, on a machine that may be busy
             )
             function = LocalFunction(configuration, environment={**SETTINGS, **settings})
             self._functions[key] = self._stack.enter_context(function)
@@ -462,15 +485,9 @@ def stage() -> Iterator[Stage]:
 
 
 def _check(stage: Stage, row: Failure, when: str, forms: Iterable[str]) -> None:
-    """Ask in all these formats; compare what is seen with what is to be."""
-    settings = {BEFORE: {}, LATER: COMMITTED, AFTER: {}, EVER: OVERDUE}[when]
-    asked = [
-        (form, script)
-        for form in forms
-        if (row.what, form, when) not in NOT_YET
-        for script in row.scripts(form, when)
-    ]
-    seen = stage.ask(row, settings, asked)
+    """Ask in all these formats, with each script; compare what is seen with what is to be."""
+    asked = [(form, script) for form in forms for script in row.scripts(form, when)]
+    seen = stage.ask(row, COMMITTED if when in {LATER, EVER} else {}, asked)
     assert dict(zip(asked, seen, strict=True)) == {
         one: expected(row, one[0], when) for one in asked
     }
@@ -487,7 +504,7 @@ def test_before_the_first_byte(stage: Stage, row: Failure) -> None:
     _check(stage, row, BEFORE, STREAMS)
 
 
-@pytest.mark.xdist_group("failures")
+@pytest.mark.xdist_group("late failures")
 @pytest.mark.parametrize("row", _by_name(row for row in FAILURES if row.before and row.may_be_late))
 def test_after_a_heartbeat(stage: Stage, row: Failure) -> None:
     """Once a heartbeat is out, a failure is the stream's one end; in plain text, which has none, still a status."""
@@ -501,19 +518,220 @@ def test_after_the_first_byte(stage: Stage, row: Failure) -> None:
     _check(stage, row, AFTER, STREAMS)
 
 
-@pytest.mark.xdist_group("failures of whole answers")
+@pytest.mark.xdist_group("late failures")
 @pytest.mark.parametrize("row", _by_name(FAILURES))
 def test_of_a_whole_answer(stage: Stage, row: Failure) -> None:
     """An answer that is no stream has a status whenever it fails, and no heartbeats, however long it takes."""
     _check(stage, row, EVER, WHOLE_ANSWERS)
 
 
+def _boto3(url: str) -> Any:
+    return boto3.client(
+        "bedrock-runtime",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+
+# By the script: what boto3 raises where Bedrock gave the failure no name of its own.
+RAISED = {
+    "cut after=0": "ServiceUnavailableException",
+    "stall after=0": "ModelTimeoutException",
+    "exception after=0 name=": "ServiceUnavailableException",
+    "refuse name=ModelErrorException": "ModelErrorException",
+}
+
+
 @pytest.mark.xdist_group("failures")
-@pytest.mark.xfail(strict=True, reason="reported")
-@pytest.mark.parametrize(("what", "form", "when"), NOT_YET)
-def test_what_is_not_so_yet(stage: Stage, what: str, form: str, when: str) -> None:
-    """Each is a promise that is not kept yet."""
-    (row,) = (row for row in FAILURES if row.what == what)
-    settings = {BEFORE: {}, LATER: COMMITTED, AFTER: {}, EVER: OVERDUE}[when]
-    asked = [(form, script) for script in row.scripts(form, when)]
-    assert stage.ask(row, settings, asked) == [expected(row, form, when)] * len(asked)
+@pytest.mark.parametrize("script", RAISED)
+def test_an_sdk_raises_an_exception_that_it_knows(stage: Stage, script: str) -> None:
+    """On Bedrock's own routes any failure before the first byte has a name and a message, to boto3 as well."""
+    with closing(_boto3(stage.function(IMPATIENT).url)) as client:
+        message = {"role": "user", "content": f"hi [fault: {script}]"}
+        body = {"anthropic_version": "x", "max_tokens": 5, "messages": [message]}
+        with pytest.raises(getattr(client.exceptions, RAISED[script])) as caught:
+            client.invoke_model_with_response_stream(modelId=CLAUDE, body=json.dumps(body))
+    assert caught.value.response["Error"]["Message"].endswith(".")
+
+
+def _ask_openai(name: str, url: str, prompt: str, *, streams: bool) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client:
+        if name == "chat":
+            messages: Any = [{"role": "user", "content": prompt}]
+            said: Any = client.chat.completions.create(
+                model=NOVA, messages=messages, stream=streams
+            )
+        else:
+            said = client.responses.create(model=NOVA, input=prompt, stream=streams)
+        list(said)
+
+
+def _ask_anthropic(model: str, url: str, prompt: str, *, streams: bool) -> None:
+    with anthropic.Anthropic(base_url=url, api_key="x", max_retries=0) as client:
+        messages: Any = [{"role": "user", "content": prompt}]
+        list(client.messages.create(model=model, max_tokens=40, messages=messages, stream=streams))
+
+
+def _count_with_anthropic(model: str, url: str, prompt: str, *, streams: bool) -> None:
+    assert not streams
+    with anthropic.Anthropic(base_url=url, api_key="x", max_retries=0) as client:
+        messages: Any = [{"role": "user", "content": prompt}]
+        client.messages.count_tokens(model=model, messages=messages)
+
+
+def _read(stream: Any) -> None:
+    with closing(stream):
+        list(stream)
+
+
+def _ask_boto3(name: str, url: str, prompt: str, *, streams: bool) -> None:
+    with closing(_boto3(url)) as client:
+        messages = [{"role": "user", "content": [{"text": prompt}]}]
+        invoked = json.dumps({"messages": messages})
+        match name, streams:
+            case "converse", True:
+                answer = client.converse_stream(modelId=NOVA, messages=messages)
+                _read(answer["stream"])
+            case "converse", False:
+                client.converse(modelId=NOVA, messages=messages)
+            case "invoke", True:
+                answer = client.invoke_model_with_response_stream(modelId=NOVA, body=invoked)
+                _read(answer["body"])
+            case "invoke", False:
+                client.invoke_model(modelId=NOVA, body=invoked)
+            case _:
+                client.count_tokens(modelId=CLAUDE, input={"converse": {"messages": messages}})
+
+
+# By the API: its client in Python and what that is asked, and what it raises for a status and in a stream.
+CLIENTS: Mapping[str, tuple[Callable[..., None], str, str, type[Exception]]] = {
+    "Chat Completions": (_ask_openai, "chat", "RateLimitError", openai.APIError),
+    "Responses": (_ask_openai, "responses", "RateLimitError", openai.APIError),
+    OWN_MESSAGES: (_ask_anthropic, CLAUDE, "RateLimitError", anthropic.APIStatusError),
+    "Messages of other models": (_ask_anthropic, NOVA, "RateLimitError", anthropic.APIStatusError),
+    "Converse": (_ask_boto3, "converse", "ThrottlingException", EventStreamError),
+    "InvokeModel": (_ask_boto3, "invoke", "ThrottlingException", EventStreamError),
+    "CountTokens": (_ask_boto3, "count", "ThrottlingException", EventStreamError),
+    "tokens of other models": (_count_with_anthropic, NOVA, "RateLimitError", anthropic.APIError),
+}
+CODES = {"throttlingException": "throttling", "ThrottlingException": "throttling"}
+
+
+@pytest.mark.judge
+@pytest.mark.parametrize(
+    ("api", "when"),
+    [
+        pytest.param(
+            api,
+            when,
+            marks=pytest.mark.xdist_group("late failures" if late else "failures"),
+        )
+        for when, late in ((BEFORE, False), (LATER, True), (AFTER, False), (EVER, True))
+        for api in CLIENTS
+        if when == EVER or "okens" not in api  # which are counted without a stream
+    ],
+)
+def test_the_apis_own_client_raises(stage: Stage, api: str, when: str) -> None:
+    """Whenever it fails, the client that is made for the API raises what it has for that, with the code."""
+    ask_it, about, for_status, in_stream = CLIENTS[api]
+    late = when in {LATER, EVER}
+    has_status = when in {BEFORE, EVER}
+    script = f"{LATE}; refuse" if late else "cut" if when == AFTER else "refuse"
+    url = stage.function(COMMITTED if late else {}).url
+    with pytest.raises((openai.APIError, anthropic.APIError, ClientError)) as caught:
+        ask_it(about, url, f"How does a token travel? [fault: {script}]", streams=when != EVER)
+    raised = caught.value
+    assert type(raised).__name__ == (for_status if has_status else in_stream.__name__)
+    if isinstance(raised, openai.APIError):
+        code = raised.code
+    elif isinstance(raised, anthropic.APIStatusError):
+        code = raised.error_code
+        assert raised.request_id
+    else:
+        code = raised.response["Error"]["Code"]
+    lost = "modelStreamErrorException" if in_stream is EventStreamError else "connection_lost"
+    assert CODES.get(str(code), code) == (lost if when == AFTER else "throttling")
+
+
+def table() -> str:
+    """Return the table for docs/failures.md."""
+    titles = ["what goes wrong", "before the first byte", "after it: events", "plain text"]
+    titles += ["frames", "whole, of a stream", "whole, of a document", "to try"]
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    for row in FAILURES:
+        cells = [
+            _cell(row, "SSE", BEFORE),
+            _cell(row, "SSE", AFTER),
+            _cell(row, "plain text", AFTER),
+            _frames(row),
+            _cell(row, "Messages of other models, whole", EVER),
+            _document(row),
+        ]
+        scripts = dict.fromkeys(
+            filter(None, (row.before, row.after, row.invoke_after, *(row.document or ())))
+        )
+        tries = " or ".join(f"`{script}`" for script in scripts)
+        lines.append(f"| {' | '.join([row.what, *cells, tries])} |")
+    return "\n".join(lines)
+
+
+def _cell(row: Failure, form: str, when: str) -> str:
+    if not row.scripts(form, when):
+        return "—"
+    end = expected(row, form, when)
+    if end == WHOLE or (end == DONE and form in WHOLE_ANSWERS):
+        return "whole"
+    kind, *code = end.said.split()[:2]
+    return " ".join([kind, f"`{code[0]}`"]) if code else f"`{kind}`"
+
+
+def _frames(row: Failure) -> str:
+    """Return the last frame in either operation's stream, where that is one."""
+    if not row.after or row.code is None:
+        return _cell(row, "InvokeModel's frames", AFTER)
+    invoke, converse = (
+        expected(row, form, AFTER).said.removesuffix(f" {row.code}")
+        for form in ("InvokeModel's frames", "ConverseStream's frames")
+    )
+    told = f"`{invoke}`" if invoke[0] != "(" else invoke
+    return told if invoke == converse else f"{told}, ConverseStream: `{converse}`"
+
+
+def _document(row: Failure) -> str:
+    """Return what comes of a document, and where boto3 reads it itself, if that is another."""
+    told = _cell(row, "InvokeModel", EVER)
+    return f"{told}, or `{row.boto3s_code}`" if row.boto3s_code else told
+
+
+def names() -> str:
+    """Return the table of docs/failures.md that says what the clients of other APIs know a failure by."""
+    lines = [
+        "| code | status | try again | AWS's SDKs | OpenAI's `type` | Anthropic's `type` |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in FAILURES:
+        if row.code is not None:
+            aws, openais, anthropics = (
+                expected(row, form, BEFORE).said.split()[-1]
+                for form in ("ConverseStream's frames", "Chat Completions", OWN_MESSAGES)
+            )
+            again = "yes" if row.retryable else "no"
+            lines.append(
+                f"| `{row.code}` | {row.status} | {again} | `{aws}` | `{openais}` | `{anthropics}` |"
+            )
+    return "\n".join(dict.fromkeys(lines))
+
+
+def test_the_document_has_the_tables() -> None:
+    """docs/failures.md says what these tests prove, row by row, and the other tests that it names are there."""
+    document = DOCUMENT.read_text(encoding="utf-8")
+    assert table() in document
+    assert names() in document
+    tests = "".join(path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", document):
+        assert f"def {name}(" in tests
+    for name in re.findall(r"`(test_\w+\.py)`", document):
+        assert list(TESTS.rglob(name))

@@ -84,16 +84,26 @@ def _enough_tokens(thinking: Any) -> int:
 
 
 def _forward(events: Iterable[e.Event]) -> Iterator[bytes]:
-    """Yield the documents of one of Anthropic's models as the events that they are."""
-    request_id, told = "", False
+    """Yield the documents of one of Anthropic's models as the events that they are.
+
+    ``message_stop`` waits for Bedrock's own end, which is at hand: a stream has one.
+    """
+    request_id, told, stop = "", False, b""
     for event in events:
         match event:
             case e.Start():
                 request_id = event.request_id
             case e.Chunk():
                 type_ = _type_of(event.document)
-                told = told or type_ == b"error"
-                yield _forwarded(event.document, type_)
+                written = _forwarded(event.document, type_)
+                if stop or type_ == b"message_stop":
+                    stop += written
+                else:
+                    told = told or type_ == b"error"
+                    yield written
+            case e.Done():
+                if stop:
+                    yield stop
             case e.Failure():
                 if not told:  # by the model itself
                     said = anthropic_errors.told(event.error, request_id)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from local.bedrock import Call, honest_answer
-from local.fault_script import FaultMachine, listing, parse, take_out, usage
+from local.fault_script import OF_DOCUMENTS, FaultMachine, listing, parse, take_out, usage
 from local.fault_table import COMMON, FAULTS
 from local.faults import event_of
 from local.pace import IMMEDIATE
@@ -26,6 +26,10 @@ CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 NOVA = "amazon.nova-lite-v1:0"
 LANES = pytest.mark.parametrize(
     ("operation", "model_id"), [(CONVERSE, CLAUDE), (INVOKE, CLAUDE), (INVOKE, NOVA)]
+)
+DOCUMENTS = pytest.mark.parametrize(
+    ("operation", "model_id"),
+    [("Converse", CLAUDE), ("InvokeModel", CLAUDE), ("InvokeModel", NOVA)],
 )
 GUIDE = Path(__file__).parents[3] / "docs" / "faults.md"
 
@@ -158,6 +162,69 @@ def test_each_name_alone_is_a_fault(name: str, operation: str, model_id: str) ->
     assert (script == honest) == (name == "drop" and (operation, model_id) == (INVOKE, CLAUDE))
 
 
+@DOCUMENTS
+@pytest.mark.parametrize("name", OF_DOCUMENTS)
+@pytest.mark.usefixtures("no_chance")
+def test_each_name_alone_is_a_fault_of_a_document(name: str, operation: str, model_id: str) -> None:
+    """An answer that is one document is changed by every fault that it can have."""
+    honest = list(honest_answer(call("Why stream?", operation, model_id)))
+    chosen = call(f"Why stream? [fault: {name}]", operation, model_id)
+    assert list(FaultMachine().answer(chosen)) != honest
+
+
+@DOCUMENTS
+@pytest.mark.parametrize("name", sorted(FAULTS.keys() - set(OF_DOCUMENTS)))
+def test_a_document_has_no_events(name: str, operation: str, model_id: str) -> None:
+    """What is about events is refused where there are none, with what there can be instead."""
+    with pytest.raises(BedrockError) as raised:
+        answer(f"Why stream? [fault: delay; {name}]", operation, model_id)
+    expected = (
+        rf"fault; expected one of delay, .*cached, for the answer is one document; got '{name}'"
+    )
+    assert re.fullmatch(expected, raised.value.message)
+    assert status(answer(f"[fault: {name} model=another]", operation, model_id)) == 200
+
+
+@DOCUMENTS
+@pytest.mark.usefixtures("no_chance")
+def test_a_place_in_a_document_is_a_tenth(operation: str, model_id: str) -> None:
+    """After 0 nothing of it is sent, after 5 half, after 10 or an event all; bytes are counted as ever."""
+
+    def said_of(script: str) -> bytes:
+        steps = answer(f"Why stream? [fault: {script}]", operation, model_id)
+        assert steps[-1] == Cut()
+        return b"".join(sent(steps))
+
+    document = b"".join(sent(answer("Why stream?", operation, model_id)))
+    half, places = document[: len(document) // 2], ("after=10", "after=metadata", "byte=100000")
+    assert (said_of("cut after=0"), said_of("cut"), said_of("cut byte=9")) == (
+        b"",
+        half,
+        document[:9],
+    )
+    assert {said_of(f"cut {place}") for place in places} == {document}
+
+
+@DOCUMENTS
+@pytest.mark.usefixtures("no_chance")
+def test_a_document_that_ends_too_early_does_so_properly(operation: str, model_id: str) -> None:
+    """Its length is not told, for it would tell on it; a refusal has the length that it has."""
+    head = next(s for s in answer("[fault: end]", operation, model_id) if isinstance(s, Head))
+    assert "Content-Length" not in dict(head.headers)
+    refusal = answer("[fault: end; refuse]", operation, model_id)
+    head = next(step for step in refusal if isinstance(step, Head))
+    assert dict(head.headers)["Content-Length"] == str(len(b"".join(sent(refusal))))
+
+
+@DOCUMENTS
+@pytest.mark.parametrize("after", range(10))
+def test_a_corrupt_document_is_no_json(operation: str, model_id: str, after: int) -> None:
+    """Whichever byte it is."""
+    data = b"".join(sent(answer(f"[fault: corrupt after={after}]", operation, model_id)))
+    with pytest.raises(ValueError, match=r"codec|JSON|Expecting|Invalid"):
+        json.loads(data)
+
+
 @LANES
 @pytest.mark.usefixtures("no_chance")
 def test_a_call_without_faults_is_answered_honestly(operation: str, model_id: str) -> None:
@@ -280,6 +347,13 @@ def test_the_guide_has_every_fault() -> None:
     """The table of docs/faults.md is what the code has, row by row."""
     rows = re.findall(r"^\| `(\w+.*?)` \| (.*) \|$", GUIDE.read_text(), re.MULTILINE)
     assert rows == [(usage(name, fault), fault.does) for name, fault in FAULTS.items()]
+
+
+def test_the_guide_and_the_list_say_what_a_document_can_have() -> None:
+    """By name, in the order of the table."""
+    (told,) = re.findall(r"It\ncan have ((?:`\w+`,?\s)*`\w+`)\.", GUIDE.read_text())
+    assert tuple(re.findall(r"\w+", told)) == OF_DOCUMENTS
+    assert listing().endswith(f"there can be\n{', '.join(OF_DOCUMENTS)}.")
 
 
 def test_the_guides_scripts_are_understood() -> None:

@@ -14,6 +14,7 @@ from local.faults import (
     after_bytes,
     after_frames,
     corrupt,
+    cut_up,
     delay,
     drop,
     event_of,
@@ -25,6 +26,7 @@ from local.faults import (
     split,
     trickle,
     unknown_delta,
+    unmeasured,
 )
 from local.pace import IMMEDIATE
 from local.prompts import BedrockError
@@ -85,6 +87,22 @@ def test_an_answer_is_refused() -> None:
     assert headers["x-amzn-ErrorType"].startswith("ThrottlingException:")
     assert (headers["x-amzn-RequestId"], headers["Retry-After"]) == ("id", "7")
     assert json.loads(sent.data) == {"message": "slow down"}
+
+
+@given(st.binary(min_size=1, max_size=40), st.integers(1, 12))
+def test_a_document_is_cut_up(data: bytes, count: int) -> None:
+    """Into so many pieces, or as many as it has bytes; they are about the same size, and none is lost."""
+    head, *pieces = cut_up([HEAD, Send(data)], count)
+    assert (head, body(pieces)) == (HEAD, data)
+    sizes = [len(piece.data) for piece in pieces if isinstance(piece, Send)]
+    assert len(sizes) == min(count, len(data))
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_length_is_left_out() -> None:
+    """However it is spelt, and nothing else."""
+    head = Head(200, (("content-LENGTH", "11"), *HEAD.headers))
+    assert list(unmeasured([Pause(1), head, Send(b"one")])) == [Pause(1), HEAD, Send(b"one")]
 
 
 @given(st.integers(0, 12))
