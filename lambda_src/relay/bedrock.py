@@ -190,12 +190,12 @@ def _told_apart() -> Iterator[None]:
         raise transport_error("connection_lost") from error
     except (BotoConnectionError, HTTPClientError) as error:
         raise transport_error("connect_failed") from error
-    except (AttributeError, TypeError, ValueError) as error:
-        # What botocore trips over in a body that is not as any of Bedrock's.
-        raise transport_error("corrupt") from error
     except BotoCoreError as error:
         # No region, no credentials, …: the deployment's fault, and nothing that a caller could mend.
         raise UpstreamError(500, "misconfigured", "This deployment cannot call Bedrock.") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        # What botocore trips over in a body that is not as any of Bedrock's.
+        raise transport_error("corrupt") from error
 
 
 def _refusal(error: ClientError) -> UpstreamError:

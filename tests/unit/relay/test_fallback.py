@@ -58,7 +58,7 @@ def test_what_is_the_models_own_business_is_asked_of_its_family_alone(
     operation: str, *, as_it_is: bool
 ) -> None:
     """Another family reads other fields, or refuses them."""
-    fields = {"additionalModelRequestFields": {"thinking": {}}}
+    fields: dict[str, Any] = {"additionalModelRequestFields": {"thinking": {}}}
     call = _call(CLAUDE, operation)
     if as_it_is:
         call = replace(call, body=json.dumps(fields).encode())
@@ -66,6 +66,28 @@ def test_what_is_the_models_own_business_is_asked_of_its_family_alone(
         call = replace(call, parameters={**call.parameters, **fields})
     models = [asked.model for asked in calls(call, [NOVA, f"us.{CLAUDE}", PROFILE])]
     assert models == [CLAUDE, f"us.{CLAUDE}"]
+
+
+@pytest.mark.parametrize("operation", ["Converse", "ConverseStream"])
+def test_what_was_written_in_bedrocks_own_words_is_asked_again_as_it_is(operation: str) -> None:
+    """Byte for byte, of any model: Converse means the same to all of them."""
+    call = replace(_call(operation=operation), body=b'{ "messages":\n[], "of":1.0 }')
+    first, *others = calls(call, [CLAUDE, PROFILE])
+    assert first is call
+    assert others == [replace(_call(m, operation), body=call.body) for m in (CLAUDE, PROFILE)]
+
+
+@pytest.mark.parametrize("operation", ["InvokeModel", "CountTokens"])
+def test_without_a_stream_a_models_own_schema_is_its_own_as_well(operation: str) -> None:
+    """What it is to answer or to count is written for it."""
+    asked = calls(_call(NOVA, operation), [CLAUDE, PROFILE])
+    assert [call.model for call in asked] == [NOVA]
+
+
+def test_tokens_are_not_counted_by_an_inference_profile() -> None:
+    """It is the same model's, whose own quota of counting is used up."""
+    asked = calls(_call(NOVA, "CountTokens"), [f"us.{NOVA}"])
+    assert [call.model for call in asked] == [NOVA]
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
+import pytest
 from botocore.eventstream import DuplicateHeader, EventStreamBuffer
+from botocore.validate import ParamValidator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,11 +28,13 @@ from relay.formats import CONVERSE_FRAMES, INVOKE_FRAMES, NDJSON, SSE, TEXT
 from relay.grammar import well_formed
 from relay.lanes import lane_of
 from relay.limits import _MAX_TOKENS
-from relay.request import ModelCall, Reply, Request, read_request
+from relay.models import foundation_model
+from relay.request import ModelCall, Reply, Request, read_request, refuse
 from relay.settings import Settings
 from relay.watchdog import Watchdog
 from streaming_runtime import ResponseClosed
 from tests.readers import read_ndjson, read_sse, read_text
+from tests.strategies.api_requests import BODIES, api_events
 from tests.strategies.mutants import MARK
 from tests.strategies.noise import noise
 from tests.strategies.requests import invocations
@@ -157,20 +162,37 @@ def tokens(body: Any) -> Iterator[Any]:
         yield from (v for n, v in [(name, value), *members(value)] if n in _MAX_TOKENS)
 
 
-def check_limits(call: ModelCall, settings: Settings) -> None:
+def asked_for(call: ModelCall) -> Any:
+    """Return what is asked of Bedrock: the parameters, or what is sent in their place."""
+    data = call.parameters.get("body") if call.body is None else call.body
+    return dict(call.parameters) if data is None else json.loads(data, object_pairs_hook=Members)
+
+
+def check_limits(call: ModelCall, chosen: Settings) -> None:
     """Check what a request that was accepted asks for."""
-    asked = dict(call.parameters)
-    if call.operation == "ConverseStream":
-        assert 0 < len(asked["messages"]) <= MOST_MESSAGES
-        wanted = [*tokens(asked), *tokens(asked.get("additionalModelRequestFields"))]
-    else:
-        body = json.loads(asked["body"], object_pairs_hook=Members)
-        messages = dict(members(body)).get("messages")
-        assert type(messages) is not list or len(messages) <= MOST_MESSAGES
-        wanted = list(tokens(body))
-    if settings is LIMITED:
+    if call.operation == "CountTokens":  # which makes none
+        return
+    asked = asked_for(call)
+    of_all = dict(members(asked))
+    for name in ("messages", "chat_history"):
+        messages = of_all.get(name)
+        assert type(messages) is not list or len(messages) <= chosen.max_messages
+    if chosen.max_tokens is not None:
+        if call.operation.startswith("Converse"):  # which knows no limit at its top
+            asked = of_all.get("inferenceConfig")
+        wanted = [*tokens(asked), *tokens(of_all.get("additionalModelRequestFields"))]
         assert wanted
-        assert all(type(value) is int and 1 <= value <= MOST_TOKENS for value in wanted)
+        assert all(type(value) is int and 1 <= value <= chosen.max_tokens for value in wanted)
+
+
+def check_refusal(error: RequestError) -> None:
+    """Check what is told of a request that was not: a 4xx that repeats little of it."""
+    assert 400 <= error.status < 500
+    assert re.fullmatch("[a-z]+(_[a-z]+)*", error.code)
+    assert len(error.message) <= 1000
+    assert error.message.count(MARK) <= 200
+    assert all(len(value) < 100 for value in error.headers.values())
+    json.dumps(error.told(), allow_nan=False)
 
 
 def read(event: Any, chosen: Settings) -> Request | RequestError:
@@ -187,15 +209,76 @@ def test_any_event_is_a_request_within_the_limits_or_refused(event: Any, chosen:
     """Whatever Lambda hands over is a call that may be made, or a 4xx that repeats little of it."""
     request = read(event, chosen)
     if isinstance(request, RequestError):
-        assert 400 <= request.status < 500
-        assert re.fullmatch("[a-z]+(_[a-z]+)*", request.code)
-        assert len(request.message) <= 1000
-        assert request.message.count(MARK) <= 200
-        assert all(len(value) < 100 for value in request.headers.values())
-        json.dumps(request.told(), allow_nan=False)
+        check_refusal(request)
     elif isinstance(request, ModelCall):
         assert request.parameters["modelId"] == request.model
         assert request.model in MODELS
         check_limits(request, chosen)
     else:
         assert isinstance(request, Reply)
+
+
+# The routes of all APIs: models of several families, for each is asked in its own way.
+API_MODELS = (*MODELS, "us.amazon.nova-lite-v1:0", "openai.gpt-oss-20b-1:0")
+_API_ENVIRONMENT = {
+    **_ENVIRONMENT,
+    "RIVULET_MODEL_IDS": ",".join(API_MODELS),
+    "RIVULET_MODEL_ALIASES": f"a-model={MODELS[0]}",
+    "RIVULET_MAX_MESSAGES": "6",
+}
+API_UNLIMITED = Settings.from_environment(_API_ENVIRONMENT)
+API_LIMITED = Settings.from_environment({**_API_ENVIRONMENT, "RIVULET_MAX_TOKENS": "5000"})
+
+
+def check_call(call: ModelCall) -> None:
+    """Check that boto3 takes a call, and that what is sent as it is, is JSON."""
+    shape = Shapes().input_shape(call.operation)
+    assert not ParamValidator().validate(dict(call.parameters), shape).generate_report()
+    assert call.parameters["modelId"] == call.model
+    known = {foundation_model(model) for model in API_MODELS}
+    assert foundation_model(call.model) in known
+    asked_for(call)
+
+
+@settings(fuzz, max_examples=2 * fuzz.max_examples)
+@given(drawn=api_events(API_MODELS), chosen=st.sampled_from([API_UNLIMITED, API_LIMITED]))
+def test_any_body_is_a_call_that_boto3_takes_or_refused(
+    drawn: tuple[Any, dict[str, Any]], chosen: Settings
+) -> None:
+    """On every route: a call within the limits that boto3's own validator has nothing against, or a 4xx that names."""
+    body, event = drawn
+    request = read(event, chosen)
+    if isinstance(request, RequestError):
+        check_refusal(request)
+        if request.status == 400:
+            assert re.match(r".+: expected .+, got ", request.message, re.DOTALL)
+        told = json.dumps(refuse(event, request, "the-request").body)
+        assert "the-request" in told
+        return
+    assert isinstance(request, ModelCall)
+    check_call(request)
+    check_limits(request, chosen)
+    if request.body is not None and request.body != b64decoded(event):
+        sent = json.loads(request.body)
+        assert sent == {**body, "inferenceConfig": sent["inferenceConfig"]}
+
+
+def b64decoded(event: Any) -> bytes:
+    """Return the body of an event as it came."""
+    data: str = event["body"]
+    return b64decode(data) if event["isBase64Encoded"] else data.encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "number"), [(path, n) for path, bodies in BODIES.items() for n in range(len(bodies))]
+)
+def test_what_is_spoiled_was_right(path: str, number: int) -> None:
+    """The bodies that are drawn from are requests of Claude's callers', all of them."""
+    event = {
+        "rawPath": path.format(MODELS[0]),
+        "requestContext": {"http": {"method": "POST"}},
+        "body": json.dumps(BODIES[path][number]),
+    }
+    call = read(event, API_UNLIMITED)
+    assert isinstance(call, ModelCall)
+    check_call(call)

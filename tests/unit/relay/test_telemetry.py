@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from relay.events import (
     Done,
     Event,
     Failure,
+    Forwarded,
     Image,
     ImageStart,
     Reasoning,
@@ -30,6 +32,7 @@ from relay.events import (
 )
 from relay.request import ModelCall
 from relay.telemetry import Record
+from tests.frames import chunk, frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,7 +202,22 @@ def test_there_is_no_time_between_fewer_than_two_pieces(seen: Seen, pieces: list
     assert ("time_to_first_token_ms" in told) == ("TimeToFirstToken" in told) == bool(pieces)
 
 
+def _forwarded(data: bytes) -> Forwarded:
+    """Return the event of a frame that is forwarded."""
+    (frame,) = frames(data)
+    return Forwarded(frame.headers[":event-type"], frame.payload, frame.data)
+
+
 NO_TOKENS: list[Event] = [
+    _forwarded(chunk({"type": "message_start", "message": {"content": []}})),
+    _forwarded(chunk({"messageStart": {"role": "assistant"}}, p="abc")),
+    _forwarded(chunk({"type": "ping"})),
+    Forwarded("messageStart", b'{"role":"assistant"}', b""),
+    Forwarded("contentBlockStart", b'{"start":{"toolUse":{}}}', b""),
+    Forwarded("contentBlockStop", b"{}", b""),
+    Forwarded("messageStop", b'{"stopReason":"end_turn"}', b""),
+    Forwarded("aNewEvent", b'{"delta":{"text":"a"}}', b""),
+    Forwarded("", b"", b""),
     Chunk(b'{"type":"message_start","message":{"id":"msg_1","content":[]}}', b""),
     Chunk(b'{"type": "content_block_start", "index": 0, "content_block": {}}', b""),
     Chunk(b'{"messageStart": {"role": "assistant"}}', b""),
@@ -213,6 +231,11 @@ NO_TOKENS: list[Event] = [
     Chunk(b'{"type":"ping"}', b""),
 ]
 TOKENS: list[Event] = [
+    _forwarded(chunk({"type": "content_block_delta", "delta": {"text": "a"}})),
+    _forwarded(chunk(b"no JSON")),
+    Forwarded("chunk", b"no base64", b""),
+    Forwarded("contentBlockDelta", b'{"delta":{"text":"a"}}', b""),
+    Forwarded("contentBlockDelta", b'{"delta":{"toolUse":{"input":""}}}', b"", more=True),
     Text(0, "a"),
     Reasoning(0, "a"),
     ReasoningSignature(0, "c2ln"),
@@ -389,6 +412,39 @@ def test_what_was_said_is_logged_only_if_wanted(seen: Seen, *, log_content: bool
     else:
         assert not {"request", "answer"} & fields.keys()
     assert "Grü" not in str(seen.annotations) + str(seen.metrics)
+
+
+@pytest.mark.parametrize("log_content", [True, False])
+def test_what_was_forwarded_is_logged_only_if_wanted(seen: Seen, *, log_content: bool) -> None:
+    """A model's documents are told out of their base64, Bedrock's own events as they are, and the request as sent."""
+    record = Record(log_content=log_content)
+    sent = '{ "messages":[], "of":"tomorrow ü" }'
+    with record.calling(replace(CALL, body=sent.encode())):
+        pieces = [
+            _forwarded(chunk('{"a":"ü"}'.encode(), p="abc")),
+            Forwarded("contentBlockDelta", '{"delta":{"text":"ö"}}'.encode(), b""),
+            Forwarded("chunk", b'{"bytes":5}', b""),
+            Forwarded("aNewEvent", b"\xff", b""),
+        ]
+        assert list(record.observe([START, *pieces, DONE])) == [START, *pieces, DONE]
+    fields = _told(seen, record)
+    assert (fields["pieces"], record.pieces) == (4, 4)
+    if log_content:
+        assert fields["answer"] == '{"a":"ü"}{"delta":{"text":"ö"}}{"bytes":5}\ufffd'
+        assert fields["request"] == sent
+    else:
+        assert not {"request", "answer"} & fields.keys()
+    assert "ü" not in str(seen.annotations) + str(seen.metrics)
+
+
+def test_a_document_is_a_token_and_an_answer(seen: Seen, clock: Clock) -> None:
+    """The one of an operation that does not stream: its time to the first token is that to all of them."""
+    record = Record(log_content=True)
+    document = b'{"output":{"message":{"content":[{"text":"hi"}]}},"stopReason":"end_turn"}'
+    _observe(record, 0.5, START, 0.25, Chunk(document), DONE, clock=clock)
+    fields = _told(seen, record)
+    assert (fields["time_to_first_token_ms"], fields["pieces"]) == (750.0, 1)
+    assert fields["answer"] == document.decode()
 
 
 def test_what_cannot_be_logged_does_not_spoil_the_answer(seen: Seen) -> None:
