@@ -479,7 +479,6 @@ def test_what_is_no_document_of_bedrocks_is_an_error(
     assert (error.status, error.code) == (502, "corrupt")
 
 
-@pytest.mark.xfail(strict=True, reason="it is taken for a damaged body, which may be tried again")
 def test_a_deployments_mistake_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     """A region that is none is nothing that another try would mend, whatever Python takes botocore's error for."""
     for name, value in ENVIRONMENT.items():
