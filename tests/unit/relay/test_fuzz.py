@@ -180,7 +180,14 @@ def check_limits(call: ModelCall, chosen: Settings) -> None:
     if chosen.max_tokens is not None:
         if call.operation.startswith("Converse"):  # which knows no limit at its top
             asked = of_all.get("inferenceConfig")
-        wanted = [*tokens(asked), *tokens(of_all.get("additionalModelRequestFields"))]
+        wanted = list(tokens(asked))
+        if call.operation.startswith(
+            "Converse"
+        ):  # which reads it in one place, and what it hands on to the model
+            inference = members(of_all.get("inferenceConfig"))
+            wanted = [value for name, value in inference if name == "maxTokens"]
+            assert len(wanted) == 1
+            wanted += tokens(of_all.get("additionalModelRequestFields"))
         assert wanted
         assert all(type(value) is int and 1 <= value <= chosen.max_tokens for value in wanted)
 
