@@ -185,11 +185,13 @@ def _told_apart() -> Iterator[None]:
         raise transport_error("connect_timeout") from error
     except (ReadTimeoutError, StreamReadTimeoutError) as error:
         raise transport_error("read_timeout") from error
-    except (HTTPError, OSError, ResponseParserError, *_BODY_ERRORS) as error:
-        # botocore does not translate what breaks while it reads the body of an error.
+    except _BODY_ERRORS as error:
         raise transport_error("connection_lost") from error
     except (BotoConnectionError, HTTPClientError) as error:
         raise transport_error("connect_failed") from error
+    except (HTTPError, OSError, ResponseParserError) as error:
+        # botocore does not translate what breaks while it reads the body of an error.
+        raise transport_error("connection_lost") from error
     except BotoCoreError as error:
         # No region, no credentials, …: the deployment's fault, and nothing that a caller could mend.
         raise UpstreamError(500, "misconfigured", "This deployment cannot call Bedrock.") from error

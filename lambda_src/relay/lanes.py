@@ -289,9 +289,9 @@ def document_events(
         on_complete()
         is_json = "json" in frame.headers.get("content-type", "json")
         try:
-            body = _parse(frame) if is_json else {}
-        except RelayError as error:  # it was cut, or damaged
-            yield Failure(error, usage)
+            body = _object(strict_json.parse(frame.payload)) if is_json else {}
+        except ValueError:  # it was cut, or damaged
+            yield Failure(transport_error("corrupt"), usage)
             return
         usage.update(_object(body.get("usage")) if "stopReason" in body else {})
         for header, name in _USAGE_HEADERS.items():

@@ -30,6 +30,8 @@ _MAX_TOKENS = frozenset(
     }
 )
 
+# What names things of the caller's own.
+_NO_FIELDS = frozenset({"json_schema", "metadata", "properties", "schema"})
 _BUDGET = "budget_tokens"  # for thinking: with some betas it comes on top of the limit
 # Where a family of models reads it. What stands elsewhere is checked, but does not count.
 _READ_BY = {
@@ -182,7 +184,7 @@ def _token_limits(body: Any) -> Iterator[tuple[str, Any]]:
     for name, value in body.items():
         if name in _MAX_TOKENS or name == _BUDGET:
             yield name, value
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and name not in _NO_FIELDS:
             yield from ((f"{name}.{path}", limit) for path, limit in _token_limits(value))
 
 

@@ -53,7 +53,8 @@ def convert(value: Any, shape: Shape, field: str) -> Any:
 def invalid(field: str, expected: str, got: str) -> RequestError:
     """Return the answer to a field that is not as it should be."""
     where = field[:200] if field else "the body"
-    error = RequestError(400, "invalid_request", f"{where}: expected {expected}, got {got}")
+    came = got or describe("")
+    error = RequestError(400, "invalid_request", f"{where}: expected {expected}, got {came}")
     error.field = field[:200] or None
     return error
 

@@ -190,7 +190,9 @@ def _read_item(
 ) -> None:
     item.ignore("id", "status")
     # Messages may leave their type out, and so may references.
-    kind = item.text("type") or ("message" if "role" in value else "item_reference")
+    kind = item.text("type")
+    if kind is None:
+        kind = "message" if "role" in value else "item_reference"
     match kind:
         case "message":
             _read_message(item, conversation)
