@@ -55,12 +55,14 @@ prepare: $(VENV)/.dev
 
 judges: .judges/.installed .judges/go/aws-sdk-go .judges/node/.installed  ## install the software that the tests hold the function against
 
-# Not again what is held against other software, and what runs on the machine of whoever deploys.
+# Not again what is held against other software, what runs on the machine of whoever deploys, and all that is at random.
+FOR_TARGET := tests/transcripts tests/unit/handler tests/unit/relay tests/unit/streaming_runtime \
+	$(wildcard tests/integration/test_relay_*.py tests/integration/test_runtime_*.py)
 target: $(TARGET_READY)  ## the tests of what Lambda runs, on the Python that it runs, where it is present
 ifeq ($(TARGET_PYTHON),)
 	@echo "no Python 3.13, the function's own, is on this machine: the tests ran on $$($(PYTHON) -V) alone"
 else
-	@.venv-3.13/bin/python -m pytest -m "not judge" --ignore tests/deploy --ignore tests/unit/infra
+	@.venv-3.13/bin/python -m pytest -m "not judge" --hypothesis-profile quick $(FOR_TARGET)
 endif
 
 .venv-3.13/.target: requirements/dev.txt

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # How long an example takes is the machine's business.
 settings.register_profile("usual", deadline=None)
 settings.load_profile("usual")
+settings.register_profile("quick", deadline=None, max_examples=20)
 # `--hypothesis-profile long`: tests/unit/relay/test_fuzz.py then takes some ten minutes instead of some seconds.
 settings.register_profile("long", deadline=None, max_examples=6_000, print_blob=True)
 
