@@ -29,13 +29,20 @@ ROOT = Path(__file__).parents[2]
 FAST = ("--time-to-first-token", "0.3", "--tokens-per-second", "500")
 
 
+_WITH_CTRL_C = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('local', run_name='__main__', alter_sys=True)"
+)
+
+
 @contextmanager
 def local(
     *arguments: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a command, and end it with the block, which may have failed."""
     with subprocess.Popen(
-        [sys.executable, "-m", "local", *arguments],
+        # As from a terminal: what runs in a shell's background inherits that Ctrl-C is ignored.
+        [sys.executable, "-c", _WITH_CTRL_C, *arguments],
         cwd=ROOT,
         env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
