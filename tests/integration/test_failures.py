@@ -461,7 +461,11 @@ class Stage:
         function = self.function({**row.settings, **settings}, at_once)
         function.bedrock.pace = Pace(0, 5) if row.slowly else IMMEDIATE
         with ThreadPoolExecutor(at_once) as pool:
-            return list(pool.map(lambda one: see(function, *one), asked))
+            try:
+                return list(pool.map(lambda one: see(function, *one), asked))
+            except BaseException:
+                print(*function.log, sep="\n")  # what went wrong is there
+                raise
 
     def function(self, settings: Mapping[str, str], environments: int = 7) -> LocalFunction:
         """Return the function with these settings beside the usual ones."""
