@@ -176,9 +176,8 @@ class _Stream:
             if isinstance(self.record.end, Failure) and self._has_told_nothing():
                 raise self.record.end.error  # so there is still a status to send
             if not self.response.started and len(piece) > self._limit():
-                raise limit_error(
-                    "response_too_large"
-                )  # a whole answer, which can still have a status
+                # A whole answer, which can still have a status.
+                raise limit_error("response_too_large")
             self.response.write(piece)
         if isinstance(self.record.end, Failure):  # then the invocation is to count as failed, too
             if not self.response.started:  # a format that says nothing of it

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relay import strict_json
@@ -217,12 +216,7 @@ def converse_frames(
         usage.update(_object(ending[name].get("usage")))
         return ending.keys() == _ENDING
 
-    for event in _forwarded(frames, start, usage, completes, on_complete):
-        yield (
-            replace(event, stop_reason=_reason(ending["messageStop"]))
-            if isinstance(event, Done)
-            else event
-        )
+    return _forwarded(frames, start, usage, completes, on_complete, ending)
 
 
 def invoke_frames(
@@ -242,7 +236,7 @@ def invoke_frames(
             return False
         return _count(_document(frame), usage) is not None
 
-    return _forwarded(frames, start, usage, completes, on_complete)
+    return _forwarded(frames, start, usage, completes, on_complete, {})
 
 
 def _forwarded(
@@ -251,8 +245,12 @@ def _forwarded(
     usage: Mapping[str, Any],
     completes: Callable[[str, Frame], bool],
     on_complete: Callable[[], None],
+    ending: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[Event]:
-    """Yield each frame as an event; ``completes`` tells whether nothing is missing after it."""
+    """Yield each frame as an event.
+
+    ``completes`` tells whether nothing is missing after it, and keeps in ``ending`` what has said so.
+    """
     started = complete = False
     error: RelayError | _ExceptionFrame | None = None
     try:
@@ -268,7 +266,7 @@ def _forwarded(
     except (RelayError, _ExceptionFrame) as raised:
         error = raised
     if complete and not isinstance(error, _ExceptionFrame):
-        yield Done(None, usage)
+        yield Done(_reason(ending.get("messageStop", {})), usage)
     else:
         yield _failure(error, usage)
 

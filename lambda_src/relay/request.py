@@ -80,9 +80,8 @@ def read_request(event: Any, settings: Settings, shapes: Shapes) -> Request:
         return _direct(event, settings, shapes)
     http = read_http(event)
     allowed = [method for method, pattern, _ in _ROUTES if pattern.fullmatch(http.path)]
-    if (
-        http.method == "HEAD" and "GET" in allowed
-    ):  # it has the head of that; Lambda sends no more of it
+    if http.method == "HEAD" and "GET" in allowed:
+        # It has the head of that answer; Lambda sends no more of it.
         http = replace(http, method="GET")
     if not allowed:
         raise RequestError(404, "not_found", f"There is nothing at {http.path[:200]}.")
@@ -265,13 +264,10 @@ def _api(http: HttpRequest, _match: Any, settings: Settings, shapes: Shapes) -> 
         raise invalid("model", "text", describe(name))
     model = models.resolve(name, settings, "model") if name else settings.model_ids[0]
     api = formats.APIS[http.path]
-    limit = settings.max_tokens
-    if limit is not None and api.max_tokens and body.get("max_tokens") is None:
+    named = {"max_tokens", api.max_tokens}
+    if settings.max_tokens and api.max_tokens and all(body.get(name) is None for name in named):
         # Filled in here rather than later: how hard a model may think depends on it.
-        body = {
-            **body,
-            api.max_tokens: limit if body.get(api.max_tokens) is None else body[api.max_tokens],
-        }
+        body = {**body, api.max_tokens: settings.max_tokens}
     check_messages(body, settings)
     known_as = models.behind(model, settings)
     operation, request, chosen = api.read(body, known_as, http.headers)
