@@ -12,32 +12,15 @@ with their usage; one that ends without has been cut, however cleanly its connec
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relay import strict_json
+from relay.counting import count, count_headers, may_count, may_count_in_base64
 from relay.errors import RelayError, UpstreamError, bedrock_error, transport_error
-from relay.events import (
-    BlockEnd,
-    Chunk,
-    Citation,
-    Done,
-    Event,
-    Failure,
-    Forwarded,
-    Image,
-    ImageStart,
-    Reasoning,
-    ReasoningSignature,
-    RedactedReasoning,
-    Start,
-    Text,
-    ToolInput,
-    ToolResult,
-    ToolResultStart,
-    ToolStart,
-    Unknown,
-)
+from relay.events import Chunk, Done, Event, Failure, Forwarded, Start, Unknown
+from relay.frame_json import an_object, parse, parse_or_empty
+from relay.pieces import PIECES
 from relay.redaction import redact_frame
 
 if TYPE_CHECKING:
@@ -58,48 +41,8 @@ if TYPE_CHECKING:
             """Yield the events of a stream."""
 
 
-_METRICS = "amazon-bedrock-invocationMetrics"
-# What is in a document that counts something; others are not parsed.
-_COUNTS = (b'"usage"', _METRICS.encode())
-
-
-def _in_base64(data: bytes) -> Iterator[bytes]:
-    """Yield what of base64 is the same wherever these bytes stand in it: there are three ways for them to."""
-    for before in range(3):
-        encoded = b64encode(bytes(before) + data)
-        yield encoded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
-
-
-_COUNTS_IN_BASE64 = re.compile(
-    b"|".join(re.escape(letters) for count in _COUNTS for letters in _in_base64(count))
-)
 # A chunk, without looking into what it brings.
 _CHUNK = re.compile(rb'\{.*"bytes"\s*:\s*"[A-Za-z0-9+/]*={0,2}".*\}', re.DOTALL)
-# InvokeModel without a stream counts in headers.
-_USAGE_HEADERS = {
-    "x-amzn-bedrock-input-token-count": "inputTokens",
-    "x-amzn-bedrock-output-token-count": "outputTokens",
-    "x-amzn-bedrock-cache-read-input-token-count": "cacheReadInputTokens",
-    "x-amzn-bedrock-cache-write-input-token-count": "cacheWriteInputTokens",
-}
-# InvokeModel counts under other names than Converse (fact 12), and models under their own; callers are told one.
-_USAGE_NAMES = {
-    "inputTokenCount": "inputTokens",
-    "outputTokenCount": "outputTokens",
-    "cacheReadInputTokenCount": "cacheReadInputTokens",
-    "cacheWriteInputTokenCount": "cacheWriteInputTokens",
-}
-_MODELS_USAGE_NAMES = {
-    **_USAGE_NAMES,
-    "inputTokens": "inputTokens",
-    "outputTokens": "outputTokens",
-    "input_tokens": "inputTokens",
-    "output_tokens": "outputTokens",
-    "cache_read_input_tokens": "cacheReadInputTokens",
-    "cache_creation_input_tokens": "cacheWriteInputTokens",
-}
-
-
 # What makes a ConverseStream complete: why the model stopped, and what Bedrock has counted.
 _ENDING = frozenset({"messageStop", "metadata"})
 
@@ -140,11 +83,11 @@ def converse_events(
             if not started:
                 started = True
                 yield start
-            if name in _PIECES:
-                yield _PIECES[name](frame)
+            if name in PIECES:
+                yield PIECES[name](frame)
             elif name in _ENDING:
-                ending[name] = _parse(frame)
-                usage.update(_object(ending[name].get("usage")))
+                ending[name] = parse(frame)
+                usage.update(an_object(ending[name].get("usage")))
                 if ending.keys() == _ENDING:
                     on_complete()
             elif name != "messageStart":  # which says what Start said: the assistant speaks
@@ -179,8 +122,8 @@ def invoke_events(
                 yield start
             if name == "chunk":
                 document = _document(frame)
-                if _COUNTS[0] in document or _COUNTS[1] in document:
-                    found = _count(document, usage)
+                if may_count(document):
+                    found = count(document, usage)
                     if found is not None:
                         metrics = found
                         on_complete()
@@ -209,11 +152,11 @@ def converse_frames(
 
     def completes(name: str, frame: Frame) -> bool:
         if name not in _ENDING:
-            if name in _PIECES and not _is_object(frame.payload):
+            if name in PIECES and not _is_object(frame.payload):
                 raise transport_error("corrupt")
             return False
-        ending[name] = _parse(frame)
-        usage.update(_object(ending[name].get("usage")))
+        ending[name] = parse(frame)
+        usage.update(an_object(ending[name].get("usage")))
         return ending.keys() == _ENDING
 
     return _forwarded(frames, start, usage, completes, on_complete, ending)
@@ -232,9 +175,9 @@ def invoke_frames(
             return False
         if not _CHUNK.fullmatch(frame.payload):
             raise transport_error("corrupt")
-        if not _COUNTS_IN_BASE64.search(frame.payload):
+        if not may_count_in_base64(frame.payload):
             return False
-        return _count(_document(frame), usage) is not None
+        return count(_document(frame), usage) is not None
 
     return _forwarded(frames, start, usage, completes, on_complete, {})
 
@@ -287,14 +230,12 @@ def document_events(
         on_complete()
         is_json = "json" in frame.headers.get("content-type", "json")
         try:
-            body = _object(strict_json.parse(frame.payload)) if is_json else {}
+            body = an_object(strict_json.parse(frame.payload)) if is_json else {}
         except ValueError:  # it was cut, or damaged
             yield Failure(transport_error("corrupt"), usage)
             return
-        usage.update(_object(body.get("usage")) if "stopReason" in body else {})
-        for header, name in _USAGE_HEADERS.items():
-            if frame.headers.get(header, "").isdecimal():
-                usage[name] = int(frame.headers[header])
+        usage.update(an_object(body.get("usage")) if "stopReason" in body else {})
+        count_headers(frame.headers, usage)
         yield start
         yield Chunk(frame.payload)
         yield Done(_reason(body), usage)
@@ -312,6 +253,13 @@ def _failure(error: RelayError | _ExceptionFrame | None, usage: Mapping[str, Any
     return Failure(error or transport_error("truncated"), usage)
 
 
+def _document(frame: Frame) -> bytes:
+    try:
+        return b64decode(parse(frame)["bytes"], validate=True)
+    except (KeyError, TypeError, ValueError):
+        raise transport_error("corrupt") from None
+
+
 def _event_type(frame: Frame) -> str:
     """Return the frame's event type; raise where it reports a failure (facts 13 and 14)."""
     headers = frame.headers
@@ -319,7 +267,7 @@ def _event_type(frame: Frame) -> str:
     if kind == "event":
         return headers.get(":event-type", "")
     if kind == "exception":
-        body = _parse_or_empty(frame.payload)
+        body = parse_or_empty(frame.payload)
         error = bedrock_error(
             headers.get(":exception-type", ""),
             str(body.get("message") or ""),
@@ -329,136 +277,6 @@ def _event_type(frame: Frame) -> str:
         error = bedrock_error(headers.get(":error-code", ""), headers.get(":error-message", ""))
     # A frame of another kind, or of none, is a failure to nobody else: readers pass over it.
     raise _ExceptionFrame(error, redact_frame(frame) if kind in {"exception", "error"} else None)
-
-
-def _parse(frame: Frame) -> dict[str, Any]:
-    try:
-        body = strict_json.parse(frame.payload)
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise transport_error("corrupt")
-    return body
-
-
-def _parse_or_empty(payload: bytes) -> dict[str, Any]:
-    try:
-        return _object(strict_json.parse(payload))
-    except ValueError:
-        return {}
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _carrying(
-    kind: type, event: Callable[[int, Any], Event], member: str | None = None
-) -> Callable[[int, Any], Event]:
-    """Let only a value of one kind into an event: the union's own, or that of its one ``member``."""
-
-    def make(index: int, value: Any) -> Event:
-        if member is not None:
-            ((name, value),) = value.items()
-            if name != member:
-                raise KeyError(name)
-        if not isinstance(value, kind):
-            raise TypeError
-        return event(index, value)
-
-    return make
-
-
-_DELTAS: dict[str, Callable[[int, Any], Event]] = {
-    "text": _carrying(str, Text),
-    "toolUse": _carrying(str, ToolInput, "input"),
-    "citation": _carrying(dict, Citation),
-    "image": _carrying(dict, Image),
-    "toolResult": _carrying(list, ToolResult),
-}
-_REASONING: dict[str, Callable[[int, Any], Event]] = {
-    "text": _carrying(str, Reasoning),
-    "signature": _carrying(str, ReasoningSignature),
-    "redactedContent": _carrying(str, RedactedReasoning),
-}
-_STARTS: dict[str, Callable[[int, Any], Event]] = {
-    "toolUse": _carrying(dict, ToolStart),
-    "toolResult": _carrying(dict, ToolResultStart),
-    "image": _carrying(str, ImageStart, "format"),
-}
-
-
-def _block_start(frame: Frame) -> Event:
-    body = _parse(frame)
-    return _union(_STARTS, frame, body, body.get("start"))
-
-
-def _block_end(frame: Frame) -> Event:
-    index = _parse(frame).get("contentBlockIndex", 0)
-    return BlockEnd(index) if isinstance(index, int) else _unknown(frame)
-
-
-def _delta(frame: Frame) -> Event:
-    body = _parse(frame)
-    delta = body.get("delta")
-    if isinstance(delta, dict) and delta.keys() == {"reasoningContent"}:
-        return _union(_REASONING, frame, body, delta["reasoningContent"])
-    return _union(_DELTAS, frame, body, delta)
-
-
-def _union(
-    members: Mapping[str, Callable[[int, Any], Event]],
-    frame: Frame,
-    body: Mapping[str, Any],
-    union: Any,
-) -> Event:
-    """Return the event for the one member that a union has; an unknown one is passed on whole (fact 17)."""
-    try:
-        ((member, value),) = union.items()
-        index = body.get("contentBlockIndex", 0)
-        return members[member](index, value) if isinstance(index, int) else _unknown(frame)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return _unknown(frame)
-
-
-def _unknown(frame: Frame) -> Unknown:
-    return Unknown(frame.headers[":event-type"], frame.payload, frame.data)
-
-
-_PIECES: dict[str, Callable[[Frame], Event]] = {
-    "contentBlockStart": _block_start,
-    "contentBlockDelta": _delta,
-    "contentBlockStop": _block_end,
-}
-
-
-def _document(frame: Frame) -> bytes:
-    try:
-        return b64decode(_parse(frame)["bytes"], validate=True)
-    except (KeyError, TypeError, ValueError):
-        raise transport_error("corrupt") from None
-
-
-def _count(document: bytes, usage: dict[str, Any]) -> dict[str, Any] | None:
-    """Take what a chunk has counted into the usage; return the rest of Bedrock's own metrics, if they are in it.
-
-    They are in the last chunk. Until then some models say in their own words what they have counted so far.
-    """
-    body = _parse_or_empty(document)
-    for said in (body, *(value for value in body.values() if isinstance(value, dict))):
-        _take(_object(said.get("usage")), _MODELS_USAGE_NAMES, usage)
-    metrics = body.get(_METRICS)
-    if not isinstance(metrics, dict):
-        return None
-    usage.clear()  # now it is Bedrock that counts
-    _take(metrics, _USAGE_NAMES, usage)
-    return {name: value for name, value in metrics.items() if name not in _USAGE_NAMES}
-
-
-def _take(counts: Mapping[str, Any], names: Mapping[str, str], usage: dict[str, Any]) -> None:
-    for theirs, ours in names.items():
-        if isinstance(counts.get(theirs), int):
-            usage[ours] = counts[theirs]
 
 
 _LANES: dict[str, Lane] = {
