@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-# What the machine's own environment gives on; everything else would not be there in Lambda. The last is how coverage
-# measures a process.
-_PASSED_ON = ("PATH", "TMPDIR", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+# What the machine's own environment gives on; everything else would not be there in Lambda. Whoever measures coverage
+# does not measure this process: a tracer's locks, taken when the watchdog interrupts it, would never be given back.
+_PASSED_ON = ("PATH", "TMPDIR")
 
 
 @dataclass(frozen=True, slots=True)

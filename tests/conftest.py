@@ -1,7 +1,8 @@
-"""What all tests share: how long those that draw their examples at random go on, and who keeps company with whom."""
+"""What all tests share: for how long those at random go on, who keeps company with whom, what coverage may hold."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from _pytest.nodeid import NodeId
@@ -16,6 +17,14 @@ settings.load_profile("usual")
 settings.register_profile("quick", deadline=None, max_examples=20)
 # `--hypothesis-profile long`: tests/unit/relay/test_fuzz.py then takes some ten minutes instead of some seconds.
 settings.register_profile("long", deadline=None, max_examples=6_000, print_blob=True)
+
+
+def pytest_configure() -> None:
+    """Take coverage's lock away: taken when the watchdog interrupts a wait, it would never be given back."""
+    coverage = sys.modules.get("coverage")
+    measuring = coverage and coverage.Coverage.current()
+    if measuring:
+        measuring._collector.data_lock = None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

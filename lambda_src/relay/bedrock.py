@@ -155,6 +155,7 @@ class Bedrock:
                 finally:
                     watchdog.rest()  # before it has, it may still interrupt
         except Interrupt as interrupt:
+            watchdog.rest()  # for it may have come before the other had done anything
             # It may have left boto3's insides in any state, a lock taken included: the next call gets new ones. They
             # are made then, for it takes a while, and whoever waits for this one's end has little time left.
             self._is_spoiled = True
@@ -261,6 +262,7 @@ def _frames(raw: Any, watchdog: Watchdog) -> Generator[Frame, None, None]:
         finally:
             watchdog.rest()  # before it has, it may still interrupt
     except Interrupt as interrupt:
+        watchdog.rest()  # for it may have come before the other had done anything
         raise interrupt.error from None
     except FrameCut as error:
         raise transport_error("truncated") from error

@@ -46,13 +46,15 @@ def test_the_watchdog_knows_what_is_waited_for(
 def test_an_interrupt_becomes_its_error_wherever_it_comes(
     bedrock: Bedrock, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    """Up to the end of each wait: no interrupt gets out, and a stream that has begun is closed."""
+    """Up to the end of each wait: no interrupt gets out or is left to come, and a stream that has begun is closed."""
     stream = EventStream(Raw(MESSAGE_START, LAST_CHUNK))
     answers(bedrock, monkeypatch, {"stream": stream})
+    watchdog = Noting(interrupt_at=at)
     with pytest.raises(RelayError) as caught:
-        read(bedrock, watchdog=Noting(interrupt_at=at))
+        read(bedrock, watchdog=watchdog)
     assert caught.value is INTERRUPTED
     assert stream.closed == (at > 2)
+    assert watchdog.noted[at:][-1:] == ["rest"]
 
 
 @pytest.mark.parametrize("at", range(1, len(TOLD) + 1))
