@@ -43,6 +43,7 @@ _ARN = re.compile(
     r"arn:(?P<partition>aws[a-z-]*):bedrock:(?P<region>[a-z0-9-]+):(?P<account>\d{12})?:"
     r"(?P<type>[a-z-]+)/(?P<id>[A-Za-z0-9-]+(?:[.:/][A-Za-z0-9-]+)*)"
 )
+_GUARDRAIL_PROFILE = re.compile(r"[a-z-]+\.guardrail\.v\d+:\d+")
 _HERE = "arn:${AWS::Partition}:bedrock:${AWS::Region}"
 _MINE = _HERE + ":${AWS::AccountId}"
 
@@ -57,6 +58,14 @@ class Model:
     counted: tuple[
         str, ...
     ] = ()  # the foundation model that tokens are counted for, which no profile is
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A configured guardrail: its ARN, and that of the profile by which it reaches other regions."""
+
+    arn: str
+    reached: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +85,7 @@ def statements(models: Iterable[str], guardrails: Iterable[str] = ()) -> tuple[S
     reached = _unique(arn for found in resolved for arn in found.reached)
     profiles = _unique(found.arn for found in resolved if found.reached)
     counted = _unique(arn for found in resolved for arn in found.counted)
-    applied = _unique(guardrail_arn(text) for text in guardrails)
+    applied = [guardrail(text) for text in guardrails]
     candidates = (
         Statement(sid="InvokeModels", actions=INVOKE_ACTIONS, resources=invoked),
         # Only when the call came in through one of the profiles: without the condition this would
@@ -89,7 +98,19 @@ def statements(models: Iterable[str], guardrails: Iterable[str] = ()) -> tuple[S
             conditions={"StringEquals": {"bedrock:InferenceProfileArn": profiles}},
         ),
         Statement(sid="CountTokens", actions=COUNT_ACTIONS, resources=counted),
-        Statement(sid="ApplyGuardrails", actions=GUARDRAIL_ACTIONS, resources=applied),
+        Statement(
+            sid="ApplyGuardrails",
+            actions=GUARDRAIL_ACTIONS,
+            resources=_unique(found.arn for found in applied),
+        ),
+        # A guardrail with a profile is evaluated in any of the profile's regions. Of these AWS adds
+        # more as time goes by, and no condition tells which guardrail came: the profile is one that
+        # AWS has defined, in the account's own name, and it does nothing without a guardrail.
+        Statement(
+            sid="ApplyGuardrailsAcrossRegions",
+            actions=GUARDRAIL_ACTIONS,
+            resources=_unique(arn for found in applied for arn in found.reached),
+        ),
     )
     return tuple(statement for statement in candidates if statement.resources)
 
@@ -124,18 +145,28 @@ def model(text: str) -> Model:
     return Model(model_id, here, counted=(here,))
 
 
-def guardrail_arn(text: str) -> str:
+def guardrail(text: str) -> Guardrail:
     """Resolve one configured guardrail.
 
     Raises:
-        ValueError: it is neither a guardrail's id nor its ARN.
+        ValueError: it is neither a guardrail's id nor its ARN, or not followed by a guardrail profile.
     """
-    arn = _ARN.fullmatch(text)
+    named, profiled, profile = text.partition("=")
+    arn = _ARN.fullmatch(named)
     if arn and arn["type"] == "guardrail" and arn["account"]:
-        return text
-    if re.fullmatch(r"[a-z0-9]+", text):
-        return f"{_MINE}:guardrail/{text}"
-    raise ValueError("expected a guardrail's id ('gr4f0x1abc2d') or its ARN")
+        partition, account = arn["partition"], arn["account"]
+    elif re.fullmatch(r"[a-z0-9]+", named):
+        partition, account = "${AWS::Partition}", "${AWS::AccountId}"
+    else:
+        raise ValueError("expected a guardrail's id ('gr4f0x1abc2d') or its ARN")
+    if profiled and not _GUARDRAIL_PROFILE.fullmatch(profile):
+        raise ValueError(
+            "expected the guardrail's own cross-region profile after '=' ('us.guardrail.v1:0')"
+        )
+    reached = (f"arn:{partition}:bedrock:*:{account}:guardrail-profile/{profile}",)
+    return Guardrail(
+        named if arn else f"{_MINE}:guardrail/{named}", reached=reached if profile else ()
+    )
 
 
 def _profile(

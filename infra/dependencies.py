@@ -13,6 +13,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PYTHON_VERSION = "3.13"
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
@@ -51,13 +55,18 @@ class Target:
         )
 
 
-def fetch(requirements: Path, target: Target, cache: Path) -> Path:
+def fetch(requirements: Sequence[Path], target: Target, cache: Path) -> Path:
     """Return the directory that holds the installed requirements, asking pip if it is not there.
+
+    Args:
+        requirements: files of pins with hashes.
+        target: the machine.
+        cache: where such directories are kept, each under a name made of all that decided it.
 
     Raises:
         PackageError: pip could not install them.
     """
-    decided_by = "\n".join((*target.pip_options, requirements.read_text()))
+    decided_by = "\n".join((*target.pip_options, *(file.read_text() for file in requirements)))
     key = hashlib.sha256(decided_by.encode()).hexdigest()[:16]
     directory = cache / f"python{PYTHON_VERSION}-{target.architecture}-{key}"
     if directory.is_dir():
@@ -77,15 +86,17 @@ def fetch(requirements: Path, target: Target, cache: Path) -> Path:
     return directory
 
 
-def _pip_install(requirements: Path, target: Target, directory: Path) -> None:
+def _pip_install(requirements: Sequence[Path], target: Target, directory: Path) -> None:
     command = [
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-        *(f"--target={directory}", f"--requirement={requirements}", *target.pip_options),
+        *(f"--target={directory}", *target.pip_options),
+        *(f"--requirement={file}" for file in requirements),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
+        names = " and ".join(file.name for file in requirements)
         raise PackageError(
-            f"pip could not install {requirements.name} for {target.architecture}; expected the "
+            f"pip could not install {names} for {target.architecture}; expected the "
             f"network, and a wheel for {target.platforms[-1]} or newer of every package; got:\n"
             f"{done.stderr.strip()}"
         )

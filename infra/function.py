@@ -1,31 +1,39 @@
 """The streaming function: a function on the managed Python runtime, behind a URL that streams.
 
 This is the construct to use in a stack of one's own. It owns all that the function needs and nothing
-that it does not: its role, its log group, its package, its URL.
+that it does not: its role, its log group, its package, its URL, and, where they are chosen, the
+secret of its callers' keys, the table of their budgets and the version that is kept ready.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aws_cdk import AssetHashType, Duration, Fn, RemovalPolicy
+from aws_cdk import Annotations, AssetHashType, Duration, Fn, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra import bedrock_access, cors, package
-from infra.bytecode import CODE_ROOT
+from infra.api_keys import ApiKeys
+from infra.budget_table import BudgetTable
 from infra.config import RETENTION, Config
 from infra.dependencies import Target
+from infra.environment import environment
+from infra.nag import acknowledge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from aws_cdk import aws_dynamodb as dynamodb
+    from aws_cdk import aws_secretsmanager as secretsmanager
 
 ARCHITECTURES = {
     "arm64": lambda_.Architecture.ARM_64,
     "x86_64": lambda_.Architecture.X86_64,
 }
+ALIAS = "live"
 
 
 class BedrockStreamFunction(Construct):
@@ -33,9 +41,15 @@ class BedrockStreamFunction(Construct):
 
     Attributes:
         function: the Lambda function.
-        url: its function URL, which asks callers for AWS signatures (`AWS_IAM`).
+        alias: what points at its published version, with `snap_start` or `provisioned_concurrency`;
+            otherwise None.
+        called: what is to be called: the alias where there is one, or else the function.
+        url: its function URL. It asks callers for AWS signatures (`AWS_IAM`) unless the function
+            itself asks for something else, and the URL is the front door.
         role: the role that the function runs in.
         log_group: where it writes its logs.
+        api_keys: the callers' keys, with `auth=api-key`; otherwise None.
+        budgets: what callers have used, with `daily_tokens`; otherwise None.
     """
 
     def __init__(
@@ -49,17 +63,36 @@ class BedrockStreamFunction(Construct):
             retention=logs.RetentionDays[RETENTION[config.log_retention_days]],
             removal_policy=RemovalPolicy.RETAIN if config.retain_logs else RemovalPolicy.DESTROY,
         )
+        self.api_keys = (
+            ApiKeys(self, "ApiKeys", existing=config.api_keys_secret)
+            if config.auth == "api-key"
+            else None
+        )
+        self.budgets = BudgetTable(self, "Budgets") if config.daily_tokens else None
         self.role = self._make_role(config)
         self.function = self._make_function(config)
-        self.url = self.function.add_function_url(
-            auth_type=lambda_.FunctionUrlAuthType.AWS_IAM,
-            invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
-            cors=_cors(config.cors_origins),
-        )
+        self.alias = self._make_alias(config)
+        self.called: lambda_.IFunction = self.alias or self.function
+        self.url = self._make_url(config)
+        if config.auth == "public":
+            Annotations.of(self).add_warning_v2(
+                "rivulet:public",
+                "auth=public: whoever finds the address can spend this account's money on Bedrock",
+            )
+
+    @property
+    def api_keys_secret(self) -> secretsmanager.ISecret | None:
+        """The secret that holds the callers' keys, with `auth=api-key`."""
+        return self.api_keys.secret if self.api_keys else None
+
+    @property
+    def budget_table(self) -> dynamodb.Table | None:
+        """The table that counts callers' tokens, with `daily_tokens`."""
+        return self.budgets.table if self.budgets else None
 
     def grant_invoke_url(self, grantee: iam.IGrantable) -> iam.Grant:
         """Allow `grantee` to call the URL: both permissions that this takes (fact 41)."""
-        return self.function.grant_invoke_url(grantee)
+        return self.called.grant_invoke_url(grantee)
 
     def _make_role(self, config: Config) -> iam.Role:
         # Lambda's managed policy would allow every log group of the account; this one is enough.
@@ -71,13 +104,19 @@ class BedrockStreamFunction(Construct):
         )
         self.log_group.grant_write(role)
         called = tuple(dict.fromkeys((*config.model_ids, *config.fallback_model_ids)))
-        for statement in bedrock_access.statements(called, config.guardrail_ids):
+        statements = bedrock_access.statements(called, config.guardrail_ids)
+        for statement in statements:
             role.add_to_principal_policy(_policy_statement(statement))
+        if self.api_keys:
+            self.api_keys.grant_read(role)
+        if self.budgets:
+            self.budgets.grant_count(role)
+        acknowledge(role, _reasons(statements))
         return role
 
     def _make_function(self, config: Config) -> lambda_.Function:
-        built = package.build(Target(config.architecture))
-        return lambda_.Function(
+        built = package.build(Target(config.architecture), package.extras(config))
+        function = lambda_.Function(
             self,
             "Function",
             description="Relays Amazon Bedrock's streaming APIs, token by token",
@@ -87,9 +126,15 @@ class BedrockStreamFunction(Construct):
             code=lambda_.Code.from_asset(
                 str(built.path), asset_hash=built.digest, asset_hash_type=AssetHashType.CUSTOM
             ),
-            environment=_environment(config),
+            environment=environment(
+                config,
+                api_keys_secret=self.api_keys.secret_id if self.api_keys else "",
+                budget_table=self.budgets.table.table_name if self.budgets else "",
+            ),
             memory_size=config.memory_mb,
             timeout=Duration.seconds(config.timeout_seconds),
+            reserved_concurrent_executions=config.reserved_concurrency or None,
+            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if config.snap_start else None,
             role=self.role,
             tracing=lambda_.Tracing.ACTIVE,
             log_group=self.log_group,
@@ -97,6 +142,40 @@ class BedrockStreamFunction(Construct):
             # format they would also be filtered by Lambda's level, in place of POWERTOOLS_LOG_LEVEL,
             # and the metrics' lines, which have no level, would go with the informational ones.
             logging_format=lambda_.LoggingFormat.TEXT,
+        )
+        acknowledge(
+            function,
+            {
+                "AwsSolutions-L1": "What ships is built, compiled and tested for Python 3.13, which "
+                "is maintained; a newer one is a change of the package."
+            },
+        )
+        return function
+
+    def _make_alias(self, config: Config) -> lambda_.Alias | None:
+        if not (config.snap_start or config.provisioned_concurrency):
+            return None
+        if config.snap_start:
+            Annotations.of(self.function).acknowledge_warning(
+                "@aws-cdk/aws-lambda:snapStartRequirePublish", "It is published here."
+            )
+        return lambda_.Alias(
+            self,
+            "Alias",
+            alias_name=ALIAS,
+            version=self.function.current_version,
+            provisioned_concurrent_executions=config.provisioned_concurrency or None,
+        )
+
+    def _make_url(self, config: Config) -> lambda_.FunctionUrl:
+        # Behind another front door the URL is reached through that one alone, which signs.
+        asks_itself = config.auth != "iam" and config.front_door == "url"
+        auth_type = lambda_.FunctionUrlAuthType
+        return self.called.add_function_url(
+            auth_type=auth_type.NONE if asks_itself else auth_type.AWS_IAM,
+            invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
+            # A REST API hands browsers' questions on to the function, which then answers them itself.
+            cors=None if config.front_door == "api-gateway" else _cors(config.cors_origins),
         )
 
 
@@ -110,30 +189,6 @@ def _cors(origins: tuple[str, ...]) -> lambda_.FunctionUrlCorsOptions | None:
         exposed_headers=list(cors.RESPONSE_HEADERS),
         max_age=Duration.seconds(cors.MAX_AGE_SECONDS),
     )
-
-
-def _environment(config: Config) -> dict[str, str]:
-    environment = {
-        # Lambda starts this in place of its own runtime client (fact 40).
-        "AWS_LAMBDA_EXEC_WRAPPER": f"{CODE_ROOT}/bootstrap",
-        # With what application inference profiles were copied from: the function asks each model in its own words.
-        "RIVULET_MODEL_IDS": ",".join(config.model_ids),
-        **{f"RIVULET_{name.upper()}": text for name, text in config.settings_by_name.items()},
-        "POWERTOOLS_SERVICE_NAME": config.service_name,
-        "POWERTOOLS_METRICS_NAMESPACE": config.metrics_namespace,
-        "POWERTOOLS_LOG_LEVEL": config.log_level,
-    }
-    if config.model_aliases:
-        environment["RIVULET_MODEL_ALIASES"] = ",".join(config.model_aliases)
-    if config.fallback_model_ids:
-        environment["RIVULET_FALLBACK_MODEL_IDS"] = _model_ids(config.fallback_model_ids)
-    if config.log_content:
-        environment["RIVULET_LOG_CONTENT"] = "true"
-    return environment
-
-
-def _model_ids(texts: Iterable[str]) -> str:
-    return ",".join(bedrock_access.model(text).model_id for text in texts)
 
 
 def _policy_statement(statement: bedrock_access.Statement) -> iam.PolicyStatement:
@@ -151,3 +206,16 @@ def _policy_statement(statement: bedrock_access.Statement) -> iam.PolicyStatemen
 def _filled_in(templates: Iterable[str]) -> list[str]:
     """Let CloudFormation fill in the partition, region and account where a template asks for them."""
     return [Fn.sub(template) if "${" in template else template for template in templates]
+
+
+def _reasons(statements: Iterable[bedrock_access.Statement]) -> dict[str, str]:
+    """Say of each wildcard in the role why it is there."""
+    reasons = {"AwsSolutions-IAM5[Resource::*]": "X-Ray's actions know no resources."}
+    for statement in statements:
+        for resource in statement.resources:
+            if "*" in resource:
+                found = resource.replace("${", "<").replace("}", ">")
+                reasons[f"AwsSolutions-IAM5[Resource::{found}]"] = (
+                    "A profile's regions, of which AWS adds more: only for what the profile names."
+                )
+    return reasons

@@ -22,7 +22,9 @@ from infra.bytecode import compile_tree, find_interpreter
 from infra.dependencies import MACHINES, PYTHON_VERSION, PackageError, Target, fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
+
+    from infra.config import Config
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "lambda_src"
@@ -45,7 +47,12 @@ PRUNED = (
     "boto3/examples/*",
     "botocore/data/*",
     "*.dist-info/*",
+    # Of what cryptography's wheel names as its requirements only cffi's compiled module runs.
+    "cffi/*",
+    "pycparser/*",
 )
+# Dropped although KEPT would have them: nothing of theirs is left to be known by name.
+ABSENT = ("pycparser-*.dist-info/*",)
 KEPT = (
     # All that is ever opened: for the relay's client, and for one that the X-Ray SDK makes when it is
     # imported anywhere without LAMBDA_TASK_ROOT, as under an emulator. Credentials come from the
@@ -67,6 +74,21 @@ ENDPOINTS = "botocore/data/endpoints.json"
 
 
 @dataclass(frozen=True, slots=True)
+class Extra:
+    """What only some deployments use, and only they carry: requirements of its own, and files that stay."""
+
+    requirements: tuple[Path, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+EXTRAS = {
+    "api-keys": Extra(kept=("botocore/data/secretsmanager/*",)),
+    "budgets": Extra(kept=("botocore/data/dynamodb/*",)),
+    "jwt": Extra(requirements=(ROOT / "requirements" / "jwt.txt",)),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """A file of the package."""
 
@@ -82,15 +104,28 @@ class Package:
     digest: str
 
 
-def build(target: Target | None = None) -> Package:
-    """Build the package for `target`, or find it built.
+def extras(config: Config) -> frozenset[str]:
+    """Return what a deployment needs beside what all need."""
+    needed = {
+        "api-keys": config.auth == "api-key",
+        "budgets": config.daily_tokens > 0,
+        "jwt": config.auth == "jwt",
+    }
+    return frozenset(name for name, is_needed in needed.items() if is_needed)
+
+
+def build(target: Target | None = None, extras: Collection[str] = ()) -> Package:
+    """Build the package for `target` with some of `EXTRAS`, or find it built.
 
     Raises:
         PackageError: a dependency cannot be had, or is shadowed by a source file.
     """
     target = target or Target()
-    dependencies = fetch(REQUIREMENTS, target, BUILD / "dependencies")
-    files = assemble(SOURCE, dependencies)
+    chosen = [EXTRAS[name] for name in sorted(extras)]
+    requirements = (REQUIREMENTS, *(file for extra in chosen for file in extra.requirements))
+    dependencies = fetch(requirements, target, BUILD / "dependencies")
+    kept = (*KEPT, *(pattern for extra in chosen for pattern in extra.kept))
+    files = assemble(SOURCE, dependencies, kept)
     interpreter = find_interpreter(PYTHON_VERSION)
     digest = digest_of(files, compiled=interpreter is not None)
     path = BUILD / "package" / f"{digest}.zip"
@@ -106,13 +141,18 @@ def build(target: Target | None = None) -> Package:
     return Package(path, digest)
 
 
-def assemble(source: Path, dependencies: Path) -> dict[str, File]:
+def assemble(source: Path, dependencies: Path, kept: Collection[str] = KEPT) -> dict[str, File]:
     """Put the function's sources and what it needs of its dependencies into one tree.
+
+    Args:
+        source: the function's own directory.
+        dependencies: the directory of what it imports.
+        kept: patterns of what stays although `PRUNED` would drop it.
 
     Raises:
         PackageError: a name is in both.
     """
-    needed = {name: file for name, file in _files(dependencies) if _is_needed(name)}
+    needed = {name: file for name, file in _files(dependencies) if _is_needed(name, kept)}
     needed[ENDPOINTS] = File(_without_services(needed[ENDPOINTS].data))
     ours = {name: file for name, file in _files(source) if "__pycache__" not in name}
     shadowed = {_top(name) for name in ours} & {_top(name) for name in needed}
@@ -167,9 +207,11 @@ def _files(directory: Path) -> Iterator[tuple[str, File]]:
             yield name, File(path.read_bytes(), 0o755 if name in EXECUTABLE else 0o644)
 
 
-def _is_needed(name: str) -> bool:
-    kept = any(fnmatchcase(name, pattern) for pattern in KEPT)
-    return kept or not any(fnmatchcase(name, pattern) for pattern in PRUNED)
+def _is_needed(name: str, kept: Collection[str]) -> bool:
+    def is_in(patterns: Collection[str]) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+    return not is_in(ABSENT) and (is_in(kept) or not is_in(PRUNED))
 
 
 def _top(name: str) -> str:
@@ -192,8 +234,10 @@ def main() -> None:
     """Build the package and say where it is."""
     parser = argparse.ArgumentParser(prog="python -m infra.package", description=main.__doc__)
     parser.add_argument("--architecture", choices=sorted(MACHINES), default=Target().architecture)
+    parser.add_argument("--extra", action="append", choices=sorted(EXTRAS), default=[])
+    arguments = parser.parse_args()
     try:
-        package = build(Target(parser.parse_args().architecture))
+        package = build(Target(arguments.architecture), arguments.extra)
     except PackageError as error:
         parser.exit(1, f"{error}\n")
     size = package.path.stat().st_size / 1e6

@@ -1,8 +1,10 @@
 """Start reading here: one request, from the event to the last byte.
 
-What is asked (``relay.request``) is asked of Bedrock (``relay.bedrock``), or of the next model where the first is busy
-(``relay.fallback``); its frames become events (``relay.lanes``), which end once whatever happens (``relay.grammar``);
-the events become bytes (``relay.formats``), and each piece is written the moment it is there (``streaming_runtime``).
+Who calls is let in or not (``access``). What is asked (``relay.request``) is asked of Bedrock (``relay.bedrock``), or
+of the next model where the first is busy (``relay.fallback``); its frames become events (``relay.lanes``), which end
+once whatever happens (``relay.grammar``); the events become bytes (``relay.formats``), and each piece is written the
+moment it is there (``streaming_runtime``). What it may cost is taken from the caller's budget before, and what it has
+not cost given back after (``access.budget``).
 
 Nothing is committed before Bedrock has answered, so that a failure of the call still has its HTTP status; afterwards a
 failure is the stream's one typed end. Where Bedrock keeps everyone waiting, ``relay.watchdog`` breaks the silence, and
@@ -16,29 +18,34 @@ import math
 import os
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from access import Gate
 from relay import formats
 from relay.bedrock import Bedrock
 from relay.errors import RelayError, UpstreamError, internal_error, limit_error
-from relay.events import Failure, Start
+from relay.events import Done, Failure, Start
 from relay.fallback import calls, first_answer
 from relay.grammar import well_formed
 from relay.http_request import is_http
 from relay.lanes import lane_of
 from relay.models import name_of
-from relay.request import ModelCall, Reply, read_request, refuse
+from relay.request import ModelCall, Reply, cross_origin, preflight, read_request, refuse
 from relay.settings import Settings
 from relay.telemetry import Record, logger, metrics, tracer
 from relay.watchdog import Heartbeat, Watchdog
+from snapshot import renew_after_restore
 from streaming_runtime import Response, ResponseClosed, stream_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
+    from access import Caller
+    from access.budget import Budget, Spending
     from relay.events import Event
     from relay.formats import Format
 
@@ -51,13 +58,27 @@ _STREAM_HEADERS = {
 _LONGEST_BUFFERED = 4_000_000  # bytes: Lambda's 6 MB for an answer that is no stream, in base64
 _SHORTEST = 1.0  # seconds: with less left before the deadline, Bedrock is not asked
 
+
+def _budget(settings: Settings) -> Budget | None:
+    """Return what counts the tokens of callers, where there are budgets."""
+    if settings.daily_tokens is None:
+        return None
+    # Imported where it is used, as the ways in: another client of boto3's takes a while to make.
+    from access.budget import Budget  # noqa: PLC0415
+
+    return Budget(settings)
+
+
 settings = Settings.from_environment(os.environ)
+gate = Gate(settings)
 bedrock = Bedrock(settings)
+budget = _budget(settings)
 _vacancies = threading.BoundedSemaphore(settings.max_concurrency)
+renew_after_restore(bedrock.renew, gate.renew, *([budget.renew] if budget else []))
 
 
 @stream_response
-@logger.inject_lambda_context(clear_state=True)
+@logger.inject_lambda_context(clear_state=True, log_event=False)  # it has credentials and prompts
 @tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 @metrics.log_metrics(capture_cold_start_metric=True)
 def handle(event: Any, context: Any, *, response: Response) -> None:
@@ -65,8 +86,10 @@ def handle(event: Any, context: Any, *, response: Response) -> None:
     record = Record(log_content=settings.log_content)
     deadline = time.monotonic() + _seconds_left(context) - settings.deadline_margin
     response.headers["x-request-id"] = context.aws_request_id
+    response.headers.update(cross_origin(event, settings))
     try:
-        _answer(event, context.aws_request_id, deadline, response, record)
+        with ExitStack() as afterwards:  # when the answer's end is written
+            _answer(event, context.aws_request_id, deadline, response, record, afterwards)
     except ResponseClosed as closed:
         record.failed(_why(closed))
     finally:
@@ -74,19 +97,30 @@ def handle(event: Any, context: Any, *, response: Response) -> None:
 
 
 def _answer(
-    event: Any, request_id: str, deadline: float, response: Response, record: Record
+    event: Any,
+    request_id: str,
+    deadline: float,
+    response: Response,
+    record: Record,
+    afterwards: ExitStack,
 ) -> None:
     """Answer, whatever happens; only ``ResponseClosed`` gets out, for then there is nobody to answer."""
     spoken = formats.NDJSON
     error: RelayError | None = None
     try:
-        match read_request(event, settings, bedrock):
-            case Reply(body=body, status=status, headers=headers):
-                response.headers.update(headers)
-                _write_json(response, status, body)
-            case ModelCall() as call:
-                spoken = call.format
-                _Stream(call, request_id, deadline, response, record).relay()
+        if reply := preflight(event, settings):  # which comes without a credential
+            _write_reply(response, reply)
+        else:
+            caller = gate.admit(event)
+            record.note(caller=caller.name, auth=caller.way)
+            match read_request(event, settings, bedrock):
+                case Reply() as reply:
+                    _write_reply(response, reply)
+                case ModelCall() as call:
+                    spoken = call.format
+                    _Stream(
+                        call, caller, request_id, deadline, response, record, afterwards
+                    ).relay()
     except ResponseClosed:
         raise
     except RelayError as raised:
@@ -111,10 +145,12 @@ class _Stream:
     """One call of Bedrock's, relayed to whoever reads the response."""
 
     call: ModelCall
+    caller: Caller
     request_id: str
     deadline: float
     response: Response
     record: Record
+    afterwards: ExitStack
     _bedrocks_headers: Mapping[str, str] = field(default_factory=dict)
 
     def relay(self) -> None:
@@ -122,6 +158,7 @@ class _Stream:
 
         Raises:
             RelayError: Bedrock refused, or failed before its first event: nothing but heartbeats was written, if any.
+                Or it was not asked, for the caller's budget or the time is used up.
             ResponseClosed: nobody reads any more.
         """
         watchdog = Watchdog(
@@ -130,25 +167,41 @@ class _Stream:
             heartbeat=self._heartbeat(),
         )
         asked = calls(self.call, settings.fallback_model_ids)
-        with (
-            _a_vacancy(),
-            self.record.calling(self.call),
-            watchdog.on_duty(),
-            ExitStack() as opened,
-        ):
-            if self.deadline - time.monotonic() < _SHORTEST:
-                raise limit_error("timeout")
-            try:
-                self._write(first_answer(asked, lambda call: self._ask(call, watchdog, opened)))
-            except ResponseClosed as closed:
-                self.record.failed(_why(closed))
-                raise
+        with _a_vacancy(), self.record.calling(self.call, name_of(self.call.model, settings)):
+            spending = self._spending(asked)
+
+            def ask(call: ModelCall) -> Iterator[Event]:
+                with spending:
+                    return self._ask(call, watchdog, opened)
+
+            with watchdog.on_duty(), ExitStack() as opened:
+                if self.deadline - time.monotonic() < _SHORTEST:
+                    raise limit_error("timeout")
+                try:
+                    self._write(first_answer(asked, ask))
+                except ResponseClosed as closed:
+                    self.record.failed(_why(closed))
+                    raise
+
+    def _spending(self, asked: list[ModelCall]) -> AbstractContextManager[object]:
+        """Take what the call may cost from its caller's budget, until all is over; see ``Spending``."""
+        if budget is None or self.call.operation == "CountTokens":  # which costs nothing
+            return nullcontext()
+        spending = budget.reserve(self.caller, asked)
+        self.afterwards.callback(self._settle, spending)
+        return spending
+
+    def _settle(self, spending: Spending) -> None:
+        """Give back what the call has not cost."""
+        spending.settle(self.record.usage, complete=isinstance(self.record.end, Done))
+        self.record.note(budget=settings.daily_tokens, budget_used=spending.used)
 
     def _ask(self, call: ModelCall, watchdog: Watchdog, opened: ExitStack) -> Iterator[Event]:
         """Return the events of the answer to one call, once the first has come."""
+        name = name_of(call.model, settings)
         instead_of = None if call is self.call else name_of(self.call.model, settings)
         self.record.note(
-            model=call.model, fallback_from=instead_of, bedrock_request_id=None, retries=None
+            model=name, fallback_from=instead_of, bedrock_request_id=None, retries=None
         )
         try:
             answer = opened.enter_context(bedrock.stream(call, watchdog))
@@ -157,7 +210,6 @@ class _Stream:
             raise
         self.record.note(bedrock_request_id=answer.request_id, retries=answer.retries)
         self._bedrocks_headers = answer.headers if call.format.is_bedrocks else {}
-        name = name_of(call.model, settings)
         start = Start(name, self.request_id, instead_of, created=int(time.time()))
         lane = lane_of(call.operation, is_bedrocks=call.format.is_bedrocks)
         events = lane(answer.frames, start, self.record.usage, watchdog.expect_no_more)
@@ -247,6 +299,11 @@ def _end(failure: Failure, response: Response, spoken: Format) -> None:
 
 def _fail(response: Response, error: RelayError) -> None:
     response.fail(f"Rivulet.{error.code}", error.message)
+
+
+def _write_reply(response: Response, reply: Reply) -> None:
+    response.headers.update(reply.headers)
+    _write_json(response, reply.status, reply.body)
 
 
 def _write_json(response: Response, status: int, body: Any) -> None:

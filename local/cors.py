@@ -1,10 +1,13 @@
-"""CORS as a function URL does it: preflights are answered without the function, other answers get headers."""
+"""CORS as a function URL does it: preflights are answered without the function, other answers get headers.
+
+What it says is the same that the function says behind a REST API: `relay/cors.py`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from infra.cors import MAX_AGE_SECONDS, METHODS, REQUEST_HEADERS, RESPONSE_HEADERS
+from relay import cors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,33 +29,12 @@ class Cors:
 
     def is_preflight(self, request: Request) -> bool:
         """Tell whether a request is for the URL itself to answer."""
-        asks = request.header("access-control-request-method") is not None
-        return bool(self._origins) and request.method == "OPTIONS" and asks
+        return bool(self._origins) and cors.is_preflight(request.method, dict(request.headers))
 
     def preflight(self, request: Request) -> Headers:
         """Return the headers that answer a preflight; none allow what is not allowed."""
-        allowed = self._allowed(request)
-        if not allowed or request.header("access-control-request-method") not in METHODS:
-            return ()
-        return (
-            *allowed,
-            ("access-control-allow-methods", ",".join(METHODS)),
-            ("access-control-allow-headers", ",".join(REQUEST_HEADERS)),
-            ("access-control-max-age", str(MAX_AGE_SECONDS)),
-        )
+        return tuple(cors.preflight(dict(request.headers), self._origins).items())
 
     def headers(self, request: Request) -> Headers:
         """Return the headers that any other answer gets."""
-        allowed = self._allowed(request)
-        exposed = ("access-control-expose-headers", ",".join(RESPONSE_HEADERS))
-        return (*allowed, exposed) if allowed else ()
-
-    def _allowed(self, request: Request) -> Headers:
-        origin = request.header("origin")
-        if origin is None or not self._origins:
-            return ()
-        if "*" in self._origins:
-            return (("access-control-allow-origin", "*"),)
-        if origin not in self._origins:
-            return ()
-        return (("access-control-allow-origin", origin), ("vary", "Origin"))
+        return tuple(cors.answer(dict(request.headers), self._origins).items())

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3.session
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -33,6 +34,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+from botocore.loaders import Loader
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeoutError
@@ -62,6 +64,23 @@ _BODY = "RivuletBody"
 _DOCUMENT = "RivuletDocument"
 # More than a frame ever is: what has arrived is read at once, and nothing is waited for.
 _READ_SIZE = 64 * 1024
+
+
+# What describes the services. Reading it is most of what a client takes to be made.
+_descriptions = Loader()
+
+
+def new_session() -> Any:
+    """Return a session of boto3's that has nothing in common with any other but what describes the services.
+
+    So nothing that an interrupted call leaves behind, and no credentials, are shared with the next client.
+    """
+    core = botocore.session.Session()
+    core.register_component("data_loader", _descriptions)
+    session = boto3.session.Session(botocore_session=core)
+    # boto3 adds its own each time.
+    _descriptions.search_paths[:] = dict.fromkeys(_descriptions.search_paths)
+    return session
 
 
 class Answer(NamedTuple):
@@ -103,6 +122,10 @@ class Bedrock:
         shape: Shape = self._client.meta.service_model.operation_model(operation).input_shape
         return shape
 
+    def renew(self) -> None:
+        """Take a client with connections and credentials of its own, where this process was copied from another."""
+        self._client, self._is_spoiled = self._new_client(), False
+
     @contextmanager
     def stream(self, call: ModelCall, watchdog: Watchdog) -> Iterator[Answer]:
         """Call a streaming API; give the frames of its answer as they arrive, and close the connection in the end.
@@ -134,8 +157,7 @@ class Bedrock:
                 event_stream.close()
 
     def _new_client(self) -> Any:
-        # A session of its own: nothing that an interrupted call leaves behind is shared with the next client.
-        client = boto3.session.Session().client("bedrock-runtime", config=self._config)
+        client = new_session().client("bedrock-runtime", config=self._config)
         # Standard retries would repeat a call that Bedrock has accepted and may still be working on, silence and
         # tokens included. Registered first, this has the first word.
         client.meta.events.register_first("needs-retry.bedrock-runtime", _retry_no_silence)

@@ -5,7 +5,8 @@
     RelayError            has all that a caller is told: status, code, message, whether to retry
     ├── RequestError      the caller's fault: 4xx; the message says what was expected and what came
     ├── UpstreamError     Bedrock's, or the way's to it; raised before the stream or in the middle of it
-    └── LimitError        what this deployment allows, or has time for, is used up
+    ├── LimitError        what this deployment allows, or has time for, is used up
+    └── AccessError       whoever calls has not shown who they are, or may not: 401, 403; or nobody can tell now: 503
 
 Anything else is a bug of ours: logged whole, told in one word (``internal``). What another program says in an
 exception reaches a caller only from Bedrock's validation, which speaks of the caller's own request, and without the
@@ -64,6 +65,7 @@ _TRANSPORT = {
 
 # Of the exceptions that Bedrock's callers know, those that are nearest to a status.
 _SDK_EXCEPTIONS = {
+    401: "AccessDeniedException",
     403: "AccessDeniedException",
     404: "ResourceNotFoundException",
     408: "ModelTimeoutException",
@@ -78,6 +80,19 @@ _LIMITS = {
     "response_too_large": Kind(502, False, "The answer is longer than this deployment can send."),
     "too_many_streams": Kind(
         429, True, "This environment is busy with other answers.", retry_after=1
+    ),
+    # It is again, but not before midnight: clients would try in vain until then.
+    "budget_exhausted": Kind(429, False, "The budget is used up."),
+}
+
+# Who may call: the package ``access``. No message says more of a credential than that it is none.
+_ACCESS = {
+    "unauthenticated": Kind(
+        401, False, "Expected a valid credential for this deployment, got none."
+    ),
+    "forbidden": Kind(403, False, "The credential does not allow this."),
+    "access_unavailable": Kind(
+        503, True, "Credentials cannot be checked at the moment.", retry_after=5
     ),
 }
 
@@ -147,6 +162,26 @@ class LimitError(RelayError):
     """Nobody's fault: there is no more of something."""
 
 
+class AccessError(RelayError):
+    """Whoever calls may not, or cannot be known to."""
+
+
+def access_error(code: str, message: str = "") -> AccessError:
+    """Return the error for a caller that is not let in.
+
+    Args:
+        code: ``unauthenticated``, ``forbidden`` or ``access_unavailable``.
+        message: a sentence that says more than the usual one.
+    """
+    kind = _ACCESS[code]
+    headers = _retry_after(kind)
+    if kind.status == 401:
+        headers["www-authenticate"] = "Bearer"  # RFC 9110, section 11.6.1
+    return AccessError(
+        kind.status, code, message or kind.message, retryable=kind.retryable, headers=headers
+    )
+
+
 def transport_error(code: str) -> UpstreamError:
     """Return the error for one of the ways in which a connection fails."""
     kind = _TRANSPORT[code]
@@ -159,6 +194,22 @@ def limit_error(code: str) -> LimitError:
     return LimitError(
         kind.status, code, kind.message, retryable=kind.retryable, headers=_retry_after(kind)
     )
+
+
+def budget_error(tokens: int, resets: str, retry_after: int) -> LimitError:
+    """Return the error for a caller whose budget of tokens is used up.
+
+    Args:
+        tokens: how many it has in a day.
+        resets: when the next day begins.
+        retry_after: seconds until then.
+    """
+    error = limit_error("budget_exhausted")
+    error.message = f"The budget of {tokens} tokens a day is used up; it resets at {resets}."
+    # What the AWS SDKs are to raise: throttling would be over soon, and those that go by the name would try again.
+    name = "ServiceQuotaExceededException"
+    error.headers = {"retry-after": str(retry_after), "x-amzn-errortype": name}
+    return error
 
 
 def internal_error(bug: Exception) -> RelayError:

@@ -1,4 +1,4 @@
-"""An HTTP request, as a function URL's event (payload format 2.0) tells it."""
+"""An HTTP request, as an event tells it: a function URL's (payload format 2.0), or a REST API's (1.0)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def is_http(event: Any) -> bool:
 
 def path_of(event: Any) -> str:
     """Return the path of an HTTP request's event; empty where it has none."""
-    path = event.get("rawPath") if is_http(event) else None
+    path = _path(event) if is_http(event) else None
     return _SLASHES.sub("/", path) if isinstance(path, str) else ""
 
 
@@ -80,27 +80,50 @@ def read_http(event: Mapping[str, Any]) -> HttpRequest:
     """Return the HTTP request of an event.
 
     Raises:
-        RequestError: it is none of a function URL's.
+        RequestError: it is none that this function knows.
     """
     http = event["requestContext"].get("http")
-    method = http.get("method") if isinstance(http, dict) else None
-    path = event.get("rawPath") or "/"
-    headers = event.get("headers") or {}
+    method = http.get("method") if isinstance(http, dict) else event.get("httpMethod")
+    path = _path(event) or "/"
+    headers = headers_of(event)
     body = event.get("body") or ""
-    if not (
-        all(isinstance(value, str) for value in (method, path, body))
-        and isinstance(headers, dict)
-        and all(isinstance(value, str) for value in (*headers, *headers.values()))
-    ):
-        message = "the event: expected a function URL's (payload format 2.0), got another"
+    if headers is None or not all(isinstance(value, str) for value in (method, path, body)):
+        message = "the event: expected a function URL's or a REST API's, got another"
         raise RequestError(400, "invalid_event", message)
     return HttpRequest(
         method=str(method),
         path=_SLASHES.sub("/", path),
-        headers={name.lower(): value for name, value in headers.items()},
+        headers=headers,
         content=body,
         is_base64=bool(event.get("isBase64Encoded")),
     )
+
+
+def headers_of(event: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the headers of an HTTP request's event, by their names in lower case; ``None`` where they are none.
+
+    The values of one that was sent more than once are joined with commas, as payload format 2.0 has them; in 1.0
+    ``headers`` has only the last, and ``multiValueHeaders`` all.
+    """
+    several = event.get("multiValueHeaders") or {}
+    single = event.get("headers") or {}
+    if not (isinstance(several, dict) and isinstance(single, dict)):
+        return None
+    headers: dict[str, str] = {}
+    for name, values in (several or {name: [value] for name, value in single.items()}).items():
+        if not (isinstance(name, str) and isinstance(values, list) and values):
+            return None
+        for value in values:
+            if not isinstance(value, str):
+                return None
+            key = name.lower()
+            headers[key] = f"{headers[key]},{value}" if key in headers else value
+    return headers
+
+
+def _path(event: Mapping[str, Any]) -> Any:
+    """Return the path as it was sent; a REST API's is without its stage."""
+    return event.get("rawPath") if "http" in event["requestContext"] else event.get("path")
 
 
 def parse_json(body: bytes) -> Any:

@@ -74,7 +74,7 @@ def limited_converse(
     inference = parameters.get("inferenceConfig", {})
     _check_tokens(field, inference.get("maxTokens", limit), limit)
     extra = parameters.get("additionalModelRequestFields")
-    for name, value in _token_limits(extra):
+    for name, value in token_limits(extra):
         _check_tokens(f"additionalModelRequestFields.{name}", value, limit)
     _check_answers(extra, "additionalModelRequestFields.")
     return {**parameters, "inferenceConfig": {"maxTokens": limit, **inference}}
@@ -138,7 +138,7 @@ def check_invoke(model: str, body: Any, data: bytes, settings: Settings) -> None
         _check_messages(body.get(name) if isinstance(body, dict) else None, settings, name)
     if limit is None:
         return
-    found = dict(_token_limits(body))
+    found = dict(token_limits(body))
     for name, value in found.items():
         _check_tokens(name, value, limit)
     _check_answers(body)
@@ -177,7 +177,7 @@ def _check_answers(body: Any, prefix: str = "") -> None:
             raise invalid(f"{prefix}{name}", "1", describe(body[name]))
 
 
-def _token_limits(body: Any) -> Iterator[tuple[str, Any]]:
+def token_limits(body: Any) -> Iterator[tuple[str, Any]]:
     """Yield the limits that a body names, at its top or in the objects within; what is in lists is not asked for."""
     if not isinstance(body, dict):
         return
@@ -185,7 +185,7 @@ def _token_limits(body: Any) -> Iterator[tuple[str, Any]]:
         if name in _MAX_TOKENS or name == _BUDGET:
             yield name, value
         elif isinstance(value, dict) and name not in _NO_FIELDS:
-            yield from ((f"{name}.{path}", limit) for path, limit in _token_limits(value))
+            yield from ((f"{name}.{path}", limit) for path, limit in token_limits(value))
 
 
 def _check_names(data: bytes, limited: Collection[str] | None) -> None:

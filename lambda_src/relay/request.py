@@ -1,7 +1,7 @@
 """A Lambda event becomes one request: a value that says all, or a ``RequestError`` that says what is wrong with it.
 
-Nothing downstream sees the event. A function URL's event (payload format 2.0) is routed by its path; any other event is
-a direct invocation, and is taken as the body of ``POST /stream`` itself, answered as NDJSON.
+Nothing downstream sees the event. An HTTP request's (a function URL's or a REST API's) is routed by its path; any other
+event is a direct invocation, and is taken as the body of ``POST /stream`` itself, answered as NDJSON.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import unquote
 
-from relay import __version__, accept, formats, models, strict_json
+from relay import __version__, accept, cors, formats, models, strict_json
 from relay.errors import RequestError
 from relay.formats import plain_errors
-from relay.http_request import is_http, parse_json, path_of, read_http, too_large
+from relay.http_request import headers_of, is_http, parse_json, path_of, read_http, too_large
 from relay.limits import check_invoke, check_messages, limited_converse, limited_json, to_json
 from relay.shapes import Shape, convert, describe, invalid
 
@@ -99,6 +99,26 @@ def read_request(event: Any, settings: Settings, shapes: Shapes) -> Request:
     return route(http, match, settings, shapes)
 
 
+def preflight(event: Any, settings: Settings) -> Reply | None:
+    """Return the answer to a browser's question for what it may send; ``None`` where an event is none for us."""
+    headers = _to_be_told(event, settings)
+    if headers is None or not cors.is_preflight(event.get("httpMethod"), headers):
+        return None
+    return Reply(status=204, headers=cors.preflight(headers, settings.cors_origins))
+
+
+def cross_origin(event: Any, settings: Settings) -> Mapping[str, str]:
+    """Return the headers that let a browser on another origin read the answer to an event."""
+    headers = _to_be_told(event, settings)
+    return {} if headers is None else cors.answer(headers, settings.cors_origins)
+
+
+def _to_be_told(event: Any, settings: Settings) -> Mapping[str, str] | None:
+    """Return an event's headers where it is for the function to tell browsers: behind a REST API (fact 44)."""
+    is_ours = settings.cors_origins and is_http(event) and "http" not in event["requestContext"]
+    return headers_of(event) if is_ours else None
+
+
 def refuse(event: Any, error: RelayError, request_id: str) -> Refusal:
     """Return how the caller is told an error before the first byte: in the shape of the API that is called."""
     path = path_of(event)
@@ -107,9 +127,9 @@ def refuse(event: Any, error: RelayError, request_id: str) -> Refusal:
     if path.startswith("/model/"):
         return plain_errors.refuse_for_sdk(error, request_id)
     if path.startswith("/v1/"):
-        headers = event.get("headers")
-        anthropics = isinstance(headers, dict) and _is_anthropics(headers)
-        sibling = "/v1/messages" if anthropics else "/v1/chat/completions"
+        sibling = (
+            "/v1/messages" if _is_anthropics(headers_of(event) or {}) else "/v1/chat/completions"
+        )
         return formats.APIS[sibling].refuse(error, request_id)
     return plain_errors.refuse(error, request_id)
 
@@ -305,7 +325,7 @@ def _no_stream(_http: HttpRequest, _match: Any, _settings: Settings, _shapes: Sh
 
 def _is_anthropics(headers: Mapping[str, str]) -> bool:
     """Tell whose client asks, where two APIs have the same path: Anthropic's always says which version it speaks."""
-    return any(str(name).lower() == "anthropic-version" for name in headers)
+    return "anthropic-version" in headers
 
 
 # Bedrock's own paths, by operation.

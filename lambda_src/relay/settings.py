@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Self, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+AUTH = ("iam", "api-key", "jwt", "public")
+"""How callers of the URL can prove who they are; ``public``: not at all."""
+
+_NEEDED_FOR_AUTH = {"api-key": ("api_keys_secret",), "jwt": ("jwt_issuer", "jwt_audience")}
 _LARGEST = 10**9  # beyond some of these no timer and no socket can count
 
 Number = TypeVar("Number", int, float)
@@ -46,6 +50,16 @@ class Settings:
         heartbeat_interval: seconds of silence before each heartbeat.
         deadline_margin: seconds before Lambda's deadline at which an answer is ended.
         log_content: whether prompts and answers are logged.
+        auth: how callers of the URL prove who they are: one of ``AUTH``. With ``iam`` Lambda has seen to it.
+        api_keys_secret: the name or ARN of the secret in Secrets Manager that holds the keys, for ``api-key``.
+        api_keys_max_age: seconds for which the keys are kept, before the secret is read again.
+        jwt_issuer: the ``iss`` of tokens, an ``https`` URL, for ``jwt``.
+        jwt_audience: the audiences of which a token must name one.
+        jwt_scopes: the scopes of which a token must have each.
+        jwt_jwks_url: where the issuer publishes its keys; empty for what its discovery document says.
+        daily_tokens: how many tokens a caller may use in a day of UTC; ``None`` for any number.
+        budget_table: the DynamoDB table that counts them.
+        cors_origins: origins whose browsers may call, where the function itself has to say so: behind API Gateway.
     """
 
     model_ids: tuple[str, ...]
@@ -64,6 +78,16 @@ class Settings:
     heartbeat_interval: float
     deadline_margin: float
     log_content: bool
+    auth: str
+    api_keys_secret: str
+    api_keys_max_age: float
+    jwt_issuer: str
+    jwt_audience: tuple[str, ...]
+    jwt_scopes: tuple[str, ...]
+    jwt_jwks_url: str
+    daily_tokens: int | None
+    budget_table: str
+    cors_origins: tuple[str, ...]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -76,7 +100,7 @@ class Settings:
         model_ids = tuple(model.strip() for model, _, _ in models)
         if not model_ids or not all(model_ids):
             raise ValueError("RIVULET_MODEL_IDS: expected at least one model id, got none")
-        return cls(
+        settings = cls(
             model_ids=model_ids,
             copied_from={m.strip(): source.strip() for m, _, source in models if source.strip()},
             model_aliases=_aliases(environment, model_ids),
@@ -95,7 +119,24 @@ class Settings:
             heartbeat_interval=_number(environment, "heartbeat_interval", 10.0, float),
             deadline_margin=_number(environment, "deadline_margin", 3.0, float),
             log_content=_flag(environment, "log_content"),
+            auth=_one_of(environment, "auth", AUTH),
+            api_keys_secret=_read(environment, "api_keys_secret"),
+            api_keys_max_age=_number(environment, "api_keys_max_age", 60.0, float),
+            jwt_issuer=_read(environment, "jwt_issuer"),
+            jwt_audience=_list(environment, "jwt_audience"),
+            jwt_scopes=_list(environment, "jwt_scopes"),
+            jwt_jwks_url=_read(environment, "jwt_jwks_url"),
+            daily_tokens=_number(environment, "daily_tokens", None, int),
+            budget_table=_read(environment, "budget_table"),
+            cors_origins=_list(environment, "cors_origins"),
         )
+        needed = [*_NEEDED_FOR_AUTH.get(settings.auth, ())]
+        if settings.daily_tokens:
+            needed += ["budget_table", "max_tokens"]  # or else nobody knows what a stream may cost
+        for name in needed:
+            if not getattr(settings, name):
+                raise ValueError(f"RIVULET_{name.upper()}: expected a value, got none")
+        return settings
 
 
 def _read(environment: Mapping[str, str], name: str) -> str:
@@ -117,6 +158,14 @@ def _aliases(environment: Mapping[str, str], model_ids: tuple[str, ...]) -> Mapp
             raise ValueError(f"RIVULET_MODEL_ALIASES: expected {expected}, got {item!r}")
         aliases[name] = model
     return aliases
+
+
+def _one_of(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    text = _read(environment, name) or choices[0]
+    if text not in choices:
+        expected = f"one of {', '.join(choices)}"
+        raise ValueError(f"RIVULET_{name.upper()}: expected {expected}, got {text!r}")
+    return text
 
 
 def _number(

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
-from aws_lambda_powertools.metrics import MetricUnit
 
+from relay import measures
 from relay.errors import RelayError
 from relay.events import (
     BlockEnd,
@@ -50,7 +50,7 @@ def _serialize(record: Any) -> str:
 
 # Their names come from POWERTOOLS_SERVICE_NAME and POWERTOOLS_METRICS_NAMESPACE; the level from POWERTOOLS_LOG_LEVEL.
 logger = Logger(json_serializer=_serialize)
-metrics = Metrics()
+metrics = Metrics(provider=measures.Measures())
 # The one call that matters has a subsegment of its own: patching the HTTP libraries would only slow the start.
 tracer = Tracer(auto_patch=False)
 
@@ -60,21 +60,6 @@ _TOKENS = {
     "outputTokens": "output_tokens",
     "cacheReadInputTokens": "cache_read_input_tokens",
     "cacheWriteInputTokens": "cache_write_input_tokens",
-}
-# What of a record is counted: the metric's name and unit.
-_METRICS = {
-    "duration_ms": ("Duration", MetricUnit.Milliseconds),
-    "time_to_first_token_ms": ("TimeToFirstToken", MetricUnit.Milliseconds),
-    "time_between_pieces_p50_ms": ("TimeBetweenPiecesP50", MetricUnit.Milliseconds),
-    "time_between_pieces_p95_ms": ("TimeBetweenPiecesP95", MetricUnit.Milliseconds),
-    "time_between_pieces_max_ms": ("TimeBetweenPiecesMax", MetricUnit.Milliseconds),
-    "stalls": ("Stalls", MetricUnit.Count),
-    "pieces": ("Pieces", MetricUnit.Count),
-    "bytes": ("Bytes", MetricUnit.Bytes),
-    "input_tokens": ("InputTokens", MetricUnit.Count),
-    "output_tokens": ("OutputTokens", MetricUnit.Count),
-    "cache_read_input_tokens": ("CacheReadInputTokens", MetricUnit.Count),
-    "cache_write_input_tokens": ("CacheWriteInputTokens", MetricUnit.Count),
 }
 _LARGEST = 2**360  # beyond that CloudWatch takes no number for a metric, and Powertools none at all
 _ENDS = frozenset({Done, Failure})
@@ -93,7 +78,7 @@ class Record:
 
     The fields are JSON values by name: ``route``, ``model``, ``status``, ``pieces``, ``bytes``, ``duration_ms``,
     ``time_to_first_token_ms``, the times between pieces, the token counts, ``stop_reason`` or ``error``. Each is there
-    once it is known.
+    once it is known. docs/observability.md lists them all.
 
     Attributes:
         usage: what Bedrock has counted so far, under its own names.
@@ -119,9 +104,14 @@ class Record:
         return self._tempo.pieces
 
     @contextmanager
-    def calling(self, call: ModelCall) -> Iterator[None]:
-        """Span a call of Bedrock's and the stream that it opens with a trace subsegment."""
-        self._fields |= {"route": call.route, "model": call.model, "pieces": 0}
+    def calling(self, call: ModelCall, model: str = "") -> Iterator[None]:
+        """Span a call of Bedrock's and the stream that it opens with a trace subsegment.
+
+        Args:
+            call: it.
+            model: the name by which callers know its model, where that is another than Bedrock's.
+        """
+        self._fields |= {"route": call.route, "model": model or call.model, "pieces": 0}
         self._request = call.parameters if call.body is None else call.body
         with ExitStack() as segment:
             subsegment = segment.enter_context(
@@ -137,8 +127,12 @@ class Record:
                 self._sum_up()
                 for name, value in self._fields.items():
                     subsegment.put_annotation(key=name, value=value)
-                if "error" in self._fields:
-                    subsegment.add_fault_flag()  # type: ignore[attr-defined]  # X-Ray's, and its stand-in's
+                if (
+                    self._fields.get("at_fault") == "caller"
+                ):  # in X-Ray's words an error, and no fault
+                    subsegment.add_error_flag()  # type: ignore[attr-defined]  # X-Ray's, and its stand-in's
+                elif "error" in self._fields:
+                    subsegment.add_fault_flag()  # type: ignore[attr-defined]  # as above
                 segment.close()  # now: an exception passing through would leave its words in the trace
 
     def note(self, **fields: Any) -> None:
@@ -172,7 +166,7 @@ class Record:
 
     def failed(self, code: str, cause: BaseException | None = None) -> None:
         """Note why the request failed; ``cause`` is told by its type alone, for its words may be private."""
-        self._fields["error"] = code
+        self._fields |= {"error": code, "at_fault": measures.at_fault(code)}
         if cause is not None:
             self._fields["cause"] = type(cause).__name__
 
@@ -181,13 +175,10 @@ class Record:
         fields = self._fields
         fields |= {"status": status, "bytes": bytes_written}
         fields["duration_ms"] = milliseconds(time.perf_counter() - self._began)
-        if "model" in fields:
-            metrics.add_dimension("model", fields["model"])
-        metrics.add_metric("Requests", MetricUnit.Count, 1)
-        metrics.add_metric("Failures", MetricUnit.Count, int("error" in fields))
-        for name, (metric, unit) in _METRICS.items():
-            if name in fields:
-                metrics.add_metric(metric, unit, fields[name])
+        for name, value in measures.dimensions(fields).items():
+            metrics.add_dimension(name, value)
+        for metric, number in measures.values(fields).items():
+            metrics.add_metric(metric, measures.MEASURES[metric].unit, number)
         what = "stream" if "model" in fields else "request"
         try:
             logger.info(what, extra=fields | self._content())

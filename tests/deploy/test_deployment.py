@@ -1,4 +1,4 @@
-"""The real CDK CLI: synthesis without network or account, and a whole deployment against ministack."""
+"""Whole deployments by the real CDK CLI, against ministack: they stand, answer, change nothing, and leave nothing."""
 
 from __future__ import annotations
 
@@ -6,248 +6,265 @@ import base64
 import hashlib
 import json
 import os
-import shutil
-import socket  # noqa: TID251  finds a port for a judge, and waits for it
-import subprocess
+import re
 import sys
-import time
 import zipfile
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+from botocore.credentials import Credentials  # noqa: TID251  # what the owner signs with
 
 from infra.config import DEFAULT_MODEL_ID
+from local.configuration import FunctionConfiguration
+from local.function import LocalFunction
+from local.pace import Pace
+from smoke.__main__ import find, parser
+from smoke.caller import Caller
+from smoke.checks import CHECKS, make
+from smoke.credentials import Signature
+from tests.deploy.ministack import (
+    ACCOUNT,
+    HERE,
+    REGION,
+    assembly,
+    bedrock_stand_in,
+    ministack,
+    needs_cdk,
+    needs_ministack,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
-CDK = ROOT / "node_modules" / ".bin" / "cdk"
-MINISTACK = ROOT / ".judges" / "ministack"
-ACCOUNT = "123456789012"
-REGION = "eu-west-1"
+    from smoke.checks import Seen
+    from tests.deploy.ministack import Cloud
 
-pytestmark = pytest.mark.xdist_group("deployment")
+pytestmark = [
+    pytest.mark.xdist_group("deployment"),
+    pytest.mark.judge,
+    pytest.mark.usefixtures("node"),
+    needs_cdk,
+    needs_ministack,
+]
 
-needs_cdk = pytest.mark.skipif(not CDK.exists(), reason="the CDK CLI is not installed: npm ci")
-needs_ministack = pytest.mark.skipif(
-    not MINISTACK.exists(), reason="ministack is not installed: make judges"
-)
-
-
-def bare_environment(**more: str) -> dict[str, str]:
-    """Return this environment with nothing of AWS in it but what is given."""
-    ours = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CDK_"))}
-    # As in an activated virtual environment, which is the one that runs the tests.
-    silent = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1", "CI": "true"}
-    return {**ours, **silent, "VIRTUAL_ENV": sys.prefix, **more}
-
-
-def offline() -> list[str]:
-    """Return what starts a command without any network, or skip."""
-    command = ["unshare", "--map-root-user", "--net"]
-    if not shutil.which("unshare") or subprocess.run([*command, "true"], check=False).returncode:
-        pytest.skip("unshare cannot take the network away here")
-    return command
-
-
-def cdk(*arguments: str, out: Path, environment: Mapping[str, str]) -> str:
-    """Run the CDK CLI as a user would, and return what it said."""
-    command = [str(CDK), *arguments, "--output", str(out), "--no-color"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+OWNER = Credentials("test", "test")
+TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms"
+ORIGIN = "https://app.example.com"
+EVERYTHING = {
+    **HERE,
+    "stack_name": "everything",
+    "model_ids": (
+        "amazon.nova-lite-v1:0,eu.anthropic.claude-sonnet-4-5-20250929-v1:0,"
+        f"arn:aws:bedrock:{REGION}:{ACCOUNT}:application-inference-profile/abc123=eu.amazon.nova-pro-v1:0"
+    ),
+    "model_aliases": "gpt-4o=amazon.nova-lite-v1:0",
+    "fallback_model_ids": "amazon.nova-micro-v1:0",
+    "guardrail_ids": "gr4f0x1abc2d",
+    "auth": "api-key",
+    "cors_origins": ORIGIN,
+    "reserved_concurrency": "5",
+    "snap_start": "true",
+    "daily_tokens": "100000",
+    "settings": "max_tokens=1000",
+    "alarm_topic_arn": TOPIC,
+    "prices": "amazon.nova-lite-v1:0=0.06/0.24",
+}
 
 
-@pytest.mark.usefixtures("node")
-def test_app_synthesises_offline(tmp_path: Path) -> None:
-    """Without network, account, credentials or region the app synthesises a stack that belongs to none."""
-    from infra import package
-
-    package.build()  # what `make install` does: the dependencies are fetched once, before
-    subprocess.run(
-        [*offline(), sys.executable, "app.py"],
-        cwd=ROOT,
-        env=bare_environment(CDK_OUTDIR=str(tmp_path)),
-        check=True,
-        timeout=120,
-    )
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    stack = manifest["artifacts"]["Rivulet"]
-    assert stack["environment"] == "aws://unknown-account/unknown-region"
-    assert "missing" not in manifest  # nothing to look up
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A ministack that `cdk bootstrap` has been run on."""
+    home = tmp_path_factory.mktemp("cloud")
+    with bedrock_stand_in() as bedrock, ministack(home, bedrock=bedrock) as cloud:
+        cloud.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}")
+        yield cloud
 
 
-@pytest.mark.usefixtures("node")
-@pytest.mark.parametrize(
-    ("context", "message"),
-    [
-        ({"memory_mb": "64"}, "memory_mb: expected a whole number from 128 to 10240; got '64'"),
-        ({"memory": "512"}, "unknown context key; did you mean memory_mb?; got 'memory'"),
-    ],
-    ids=["value", "key"],
-)
-def test_app_refuses_in_one_sentence(context: dict[str, str], message: str, tmp_path: Path) -> None:
-    """A wrong choice fails with one sentence that says which, and no traceback."""
-    done = subprocess.run(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env=bare_environment(CDK_OUTDIR=str(tmp_path), CDK_CONTEXT_JSON=json.dumps(context)),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 1
-    assert f"rivulet: {message}\n" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.judge
-@needs_cdk
-@pytest.mark.usefixtures("node")
-def test_cli_synthesises(tmp_path: Path) -> None:
-    """`cdk synth` finds the Python that has the app's requirements, and takes choices typed with `-c`."""
-    cdk(
-        *("synth", "--quiet", "-c", "stack_name=rivulet-dev"),
-        *(
-            "-c",
-            "model_ids=amazon.nova-lite-v1:0,eu.amazon.nova-pro-v1:0",
-            "-c",
-            "log_content=true",
-        ),
-        out=tmp_path,
-        environment=bare_environment(),
-    )
-    template = json.loads((tmp_path / "rivulet-dev.template.json").read_text())
-    (function,) = of_type(template, "AWS::Lambda::Function")
-    variables = function["Environment"]["Variables"]
-    assert variables["RIVULET_MODEL_IDS"] == "amazon.nova-lite-v1:0,eu.amazon.nova-pro-v1:0"
-    assert variables["RIVULET_LOG_CONTENT"] == "true"
-    (code,) = tmp_path.glob("asset.*.zip")
-    with zipfile.ZipFile(code) as archive:
-        assert {"bootstrap", "handler.py"} <= set(archive.namelist())
-
-
-def of_type(template: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    resources = template["Resources"].values()
-    return [resource["Properties"] for resource in resources if resource["Type"] == kind]
-
-
-@pytest.fixture
-def aws(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Start ministack, and return the environment in which everything of AWS is there."""
-    with ministack(tmp_path) as endpoint:
-        yield bare_environment(
-            AWS_ENDPOINT_URL=endpoint,
-            AWS_REGION=REGION,
-            AWS_DEFAULT_REGION=REGION,
-            # The CLI remembers which account a key belongs to: each emulator has its own key.
-            AWS_ACCESS_KEY_ID=f"test{endpoint.rpartition(':')[2]}",
-            AWS_SECRET_ACCESS_KEY="test",
-            AWS_EC2_METADATA_DISABLED="true",
-        )
+def package(app: Path) -> Path:
+    """Return the function's package in an assembly of one stack."""
+    (listed,) = app.glob("*.assets.json")
+    files = json.loads(listed.read_text())["files"].values()
+    (name,) = {path for file in files if (path := file["source"]["path"]).endswith(".zip")}
+    return app / str(name)
 
 
 @contextmanager
-def ministack(home: Path) -> Iterator[str]:
-    port = free_port()
-    endpoint = f"http://127.0.0.1:{port}"
-    environment = bare_environment(
-        PYTHONPATH=str(MINISTACK),
-        BIND_HOST="127.0.0.1",
-        GATEWAY_PORT=str(port),
-        MINISTACK_ACCOUNT_ID=ACCOUNT,
-        AWS_ENDPOINT_URL=endpoint,
+def standing(cloud: Cloud, app: Path) -> Iterator[dict[str, str]]:
+    """Deploy, and destroy in the end, whatever happens; what a destroyed stack leaves behind fails the test."""
+    try:
+        yield cloud.deploy(app)
+    finally:
+        cloud.cdk("destroy", "--force", app=app)
+    assert not cloud.client("lambda").list_functions()["Functions"]
+    assert not cloud.client("logs").describe_log_groups()["logGroups"]
+    assert not cloud.client("secretsmanager").list_secrets()["SecretList"]
+    assert not cloud.client("dynamodb").list_tables()["TableNames"]
+    assert not cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    assert not cloud.client("cloudwatch").list_dashboards()["DashboardEntries"]
+    assert not cloud.client("apigateway").get_rest_apis()["items"]
+    assert not cloud.client("cloudfront").list_distributions()["DistributionList"].get("Items")
+    roles = {role["RoleName"] for role in cloud.client("iam").list_roles()["Roles"]}
+    # What API Gateway may write logs with is a setting of the account's, which other APIs use: it stays.
+    assert {name for name in roles if not re.match("cdk-|.*CloudWatchRole", name)} == set()
+
+
+def changes_nothing(cloud: Cloud, again: Path) -> None:
+    """Check that what is synthesised again is what was deployed."""
+    assert "There were no differences" in cloud.cdk("diff", "--fail", app=again)
+    assert "(no changes)" in cloud.cdk("deploy", "--require-approval", "never", app=again)
+
+
+def use(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be the cloud's owner, as boto3 finds it."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "RIVULET_"))]:
+        monkeypatch.delenv(name)
+    for name, value in cloud.environment.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+
+
+def smoke(monkeypatch: pytest.MonkeyPatch, cloud: Cloud, *arguments: str) -> dict[str, Seen]:
+    """Make the live checks, but for those that ministack's functions cannot answer; return what was seen.
+
+    What is binary does not get through its Runtime API, nor do error trailers, and answers come whole.
+    """
+    use(cloud, monkeypatch)
+    deployment = find(parser().parse_args(["--settle", "0", "--log-wait", "10", *arguments]))
+    cannot = {"ConverseStream", "InvokeModel stream", "error trailers", "two at once"}
+    seen = [make(check, deployment) for check in CHECKS if check.name not in cannot]
+    print("\n".join(map(str, seen)))
+    return {row.check: row for row in seen}
+
+
+def test_deploys_answers_and_goes_again(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default deployment stands and answers; a second one changes nothing; destroyed, it leaves nothing behind."""
+    app = assembly(tmp_path / "default", HERE, roles=True)
+    with standing(cloud, app) as outputs:
+        name = outputs["FunctionName"]
+        assert outputs["Url"].endswith(f".lambda-url.{REGION}.on.aws")
+        assert outputs["FunctionArn"] == f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
+
+        deployed = cloud.client("lambda").get_function(FunctionName=name)["Configuration"]
+        variables = deployed["Environment"]["Variables"]
+        assert deployed["Runtime"] == "python3.13"
+        assert deployed["Architectures"] == [HERE["architecture"]]
+        assert variables["AWS_LAMBDA_EXEC_WRAPPER"] == "/var/task/bootstrap"
+        digest = hashlib.sha256(package(app).read_bytes()).digest()
+        assert deployed["CodeSha256"] == base64.b64encode(digest).decode()
+        url = cloud.client("lambda").get_function_url_config(FunctionName=name)
+        assert (url["AuthType"], url["InvokeMode"]) == ("AWS_IAM", "RESPONSE_STREAM")
+
+        iam, role = cloud.client("iam"), deployed["Role"].rpartition("/")[2]
+        (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+        document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+        profile = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:inference-profile/{DEFAULT_MODEL_ID}"
+        (invoked,) = [one for one in document["Statement"] if one.get("Sid") == "InvokeModels"]
+        assert invoked["Resource"] == profile
+        assert not iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+
+        changes_nothing(cloud, assembly(tmp_path / "again", HERE, roles=True))
+
+        cloud.run_bootstrap(outputs)
+        where, signed = cloud.url(outputs), Signature(OWNER, "lambda", REGION)
+        answer = Caller(where, signed, []).post("/stream", {"prompt": "Why?"})
+        types = [event["type"] for _, event in answer.events()]
+        assert (answer.status, types[0], types[-1]) == (200, "start", "done")
+        assert httpx.get(f"{where}/health").status_code == 403
+
+        # What the smoke checks find out by themselves: a stack that was not named tells of its own URL alone.
+        use(cloud, monkeypatch)
+        found = find(parser().parse_args([]))
+        assert (found.url, found.auth) == (outputs["Url"], "iam")
+        assert (found.function, found.aws.region) == (outputs["FunctionArn"], REGION)
+        assert found.known_log_group == deployed["LoggingConfig"]["LogGroup"]
+        assert find(parser().parse_args(["--url", "https://example.com"])).function == ""
+
+
+def test_deploys_everything_and_goes_again(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every choice made the deployment stands, and its keys, budgets, logs and origins work."""
+    with standing(cloud, assembly(tmp_path / "everything", EVERYTHING)) as outputs:
+        changes_nothing(cloud, assembly(tmp_path / "again", EVERYTHING))
+
+        name = outputs["FunctionName"]
+        assert outputs["FunctionArn"].endswith(f":function:{name}:live")
+        functions = cloud.client("lambda")
+        live = functions.get_function_configuration(FunctionName=name, Qualifier="live")
+        assert live["SnapStart"] == {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"}
+        url = functions.get_function_url_config(FunctionName=name, Qualifier="live")
+        assert (url["AuthType"], url["Cors"]["AllowOrigins"]) == ("NONE", [ORIGIN])
+        alarms = cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        assert len(alarms) >= 4
+        assert {action for alarm in alarms for action in alarm["AlarmActions"]} == {TOPIC}
+        assert len(cloud.client("cloudwatch").list_dashboards()["DashboardEntries"]) == 1
+
+        secret = live["Environment"]["Variables"]["RIVULET_API_KEYS_SECRET"]
+        rotated = json.dumps({"web": ["new-key-0123456789abcdef", "old-key-0123456789abcdef"]})
+        cloud.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=rotated)
+        cloud.run_bootstrap(outputs)
+        where = ("--url", cloud.url(outputs), "--stack", "everything", "--origin", ORIGIN)
+        seen = smoke(monkeypatch, cloud, *where, "--api-key", "old-key-0123456789abcdef")
+        assert {row.check for row in seen.values() if row.verdict == "FAIL"} == {"piece by piece"}
+        skipped = {row.check for row in seen.values() if row.verdict == "skipped"}
+        assert skipped == {"both permissions", "heartbeats", "a caller leaves", "cold starts"}
+        # Its record was found in the log by its request's id.
+        assert "the record: stop_reason" in seen["a caller leaves"].seen
+
+        (counted,) = cloud.client("dynamodb").scan(TableName=outputs["BudgetTable"])["Items"]
+        assert "web" in counted["id"]["S"]
+        assert "expires" in counted
+        log_group = live["LoggingConfig"]["LogGroup"]
+        events = cloud.client("logs").filter_log_events(logGroupName=log_group)["events"]
+        logged = "".join(event["message"] for event in events)
+        assert '"caller":"web"' in logged
+        assert "key-0123456789abcdef" not in logged
+
+
+@pytest.mark.parametrize(
+    ("front_door", "auth", "host"),
+    [
+        ("cloudfront", "api-key", ".cloudfront.net"),
+        ("api-gateway", "iam", f".execute-api.{REGION}.amazonaws.com"),
+    ],
+)
+def test_deploys_a_front_door_and_goes_again(
+    cloud: Cloud, tmp_path: Path, front_door: str, auth: str, host: str
+) -> None:
+    """Each front door stands before a URL that nobody gets through without AWS's signature, and goes with it."""
+    choices = {**HERE, "front_door": front_door, "auth": auth, "stack_name": front_door}
+    app = assembly(tmp_path / front_door, choices)
+    with standing(cloud, app) as outputs:
+        assert host in outputs["Url"]
+        functions, name = cloud.client("lambda"), outputs["FunctionName"]
+        urls = functions.list_function_url_configs(FunctionName=name)["FunctionUrlConfigs"]
+        for url in urls:
+            assert (url["AuthType"], url["InvokeMode"]) == ("AWS_IAM", "RESPONSE_STREAM")
+        assert "(no changes)" in cloud.cdk("deploy", "--require-approval", "never", app=app)
+
+
+def test_what_was_deployed_streams(tmp_path: Path) -> None:
+    """The zip of the assembly, unpacked and started by its own bootstrap, passes each piece on when it is made."""
+    task = tmp_path / "task"
+    with zipfile.ZipFile(package(assembly(tmp_path / "default", HERE))) as archive:
+        for entry in archive.infolist():
+            path = Path(archive.extract(entry, task))
+            path.chmod(entry.external_attr >> 16 & 0o777)  # which zipfile leaves out
+    configuration = FunctionConfiguration(
+        task_root=task,
+        # -S: no packages but the package's own.
+        command=(str(task / "bootstrap"), sys.executable, "-S", "-B", "/var/runtime/bootstrap.py"),
     )
-    with (
-        (home / "ministack.log").open("wb") as log,
-        subprocess.Popen(
-            [sys.executable, "-m", "ministack"], env=environment, cwd=home, stdout=log, stderr=log
-        ) as process,
-    ):
-        try:
-            wait_for(port, process)
-            yield endpoint
-        finally:
-            process.terminate()
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
-        assert process.poll() is None, "ministack ended"
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail("ministack did not listen within 30 s")
-
-
-@pytest.mark.judge
-@needs_cdk
-@needs_ministack
-@pytest.mark.usefixtures("node")
-def test_deploys_and_goes_again(aws: dict[str, str], tmp_path: Path) -> None:
-    """bootstrap, deploy, deploy again without a change, a clean diff, destroy: with nothing left behind."""
-    import boto3  # noqa: TID251  looks at what was deployed, from outside
-
-    def run(*arguments: str) -> str:
-        return cdk(*arguments, out=tmp_path / "cdk.out", environment=aws)
-
-    def client(service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=aws["AWS_ENDPOINT_URL"],
-            region_name=REGION,
-            aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
-        )
-
-    run("bootstrap", f"aws://{ACCOUNT}/{REGION}")
-    outputs_file = tmp_path / "outputs.json"
-    run("deploy", "--require-approval", "never", "--outputs-file", str(outputs_file))
-
-    outputs = json.loads(outputs_file.read_text())["Rivulet"]
-    name = outputs["FunctionName"]
-    assert outputs["Url"].endswith(f".lambda-url.{REGION}.on.aws")
-    assert outputs["FunctionArn"] == f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
-
-    deployed = client("lambda").get_function(FunctionName=name)["Configuration"]
-    assert deployed["Runtime"] == "python3.13"
-    assert deployed["Architectures"] == ["arm64"]
-    assert deployed["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "/var/task/bootstrap"
-    files = json.loads((tmp_path / "cdk.out" / "Rivulet.assets.json").read_text())["files"]
-    (asset,) = {
-        path for file in files.values() if (path := file["source"]["path"]).endswith(".zip")
-    }
-    digest = hashlib.sha256((tmp_path / "cdk.out" / asset).read_bytes()).digest()
-    assert deployed["CodeSha256"] == base64.b64encode(digest).decode()
-    url = client("lambda").get_function_url_config(FunctionName=name)
-    assert (url["AuthType"], url["InvokeMode"]) == ("AWS_IAM", "RESPONSE_STREAM")
-
-    iam, role = client("iam"), deployed["Role"].rpartition("/")[2]
-    (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
-    document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
-    profile = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:inference-profile/{DEFAULT_MODEL_ID}"
-    (invoked,) = [found for found in document["Statement"] if found.get("Sid") == "InvokeModels"]
-    assert invoked["Resource"] == profile
-    assert not iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
-
-    assert "(no changes)" in run("deploy", "--require-approval", "never")
-    assert "There were no differences" in run("diff", "--fail")
-
-    run("destroy", "--force")
-    assert not client("lambda").list_functions()["Functions"]
-    assert not client("logs").describe_log_groups()["logGroups"]
-    assert role not in [found["RoleName"] for found in iam.list_roles()["Roles"]]
+    with LocalFunction(configuration, pace=Pace(0.05, 200)) as function:
+        health = httpx.get(f"{function.url}/health").json()
+        arguments = ["--url", function.url, "--auth", "public", "--region", REGION]
+        deployment = find(parser().parse_args(arguments))
+        streams: Any = next(check for check in CHECKS if check.name == "piece by piece")
+        seen = make(streams, deployment)
+    assert health["status"] == "ok"
+    assert seen.verdict == "ok", seen

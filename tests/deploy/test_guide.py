@@ -5,19 +5,25 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from infra import bedrock_access
 from infra.config import Config
+from tests.deploy.switches import SWITCHES, choices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.deploy.conftest import Synthesised
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
 
 
 def test_choices() -> None:
     """The table lists every choice, in order, with its default."""
-    rows = re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)? ?\|", GUIDE, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z_]+)` \| (?:`(.*?)`)? ?\|", GUIDE, re.MULTILINE)
     defaults = [(choice.name, written(choice.default)) for choice in fields(Config)]
     assert rows == defaults
 
@@ -26,7 +32,38 @@ def written(value: object) -> str:
     """Write a default as someone would type it."""
     if isinstance(value, tuple):
         return ",".join(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@pytest.mark.xdist_group("switches")
+def test_statements(synthesise_checked: Callable[..., Synthesised]) -> None:
+    """The guide explains every statement of the function's role by its name, and names none that there is not."""
+    (section,) = re.findall(r"## What the function may do\n(.*?)\n## ", GUIDE, re.DOTALL)
+    explained = re.findall(r"^\| `([A-Z]\w+)` \|", section, re.MULTILINE)
+    row = {switch: next(iter(ways)) for switch, ways in SWITCHES.items()}
+    full = synthesise_checked(
+        **choices(row | {"auth": "api-key", "budget": "daily", "models": "many"})
+    )
+    (policy,) = [
+        found["Properties"]["PolicyDocument"]
+        for found in full.template["Resources"].values()
+        if found["Type"] == "AWS::IAM::Policy"
+    ]
+    made = [found["Sid"] for found in policy["Statement"] if "Sid" in found]
+    assert made == explained
+
+
+@pytest.mark.xdist_group("switches")
+def test_outputs(synthesise_checked: Callable[..., Synthesised]) -> None:
+    """The guide lists every output that a stack can have."""
+    (table,) = re.findall(r"\| output \|.*?\n\n", GUIDE, re.DOTALL)
+    listed = set(re.findall(r"`([A-Z]\w+)`(?=.* \|.* \|)", table))
+    row = {switch: next(iter(ways)) for switch, ways in SWITCHES.items()}
+    chosen = {"auth": "api-key", "budget": "daily", "door": "cloudfront", "domain": "own"}
+    full = synthesise_checked(**choices(row | chosen))
+    assert set(full.template["Outputs"]) == listed
 
 
 def test_geographies() -> None:
@@ -48,8 +85,9 @@ def test_models_in_commands() -> None:
 
 @pytest.mark.xdist_group("synth")
 @pytest.mark.usefixtures("node")
-def test_code() -> None:
+def test_code(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stack of one's own synthesises as it stands in the guide."""
+    monkeypatch.setattr("infra.package.build", stand_in)
     from aws_cdk.assertions import Template
 
     (code,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)

@@ -67,7 +67,7 @@ def test_function(synthesise: Synthesise) -> None:
         "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap",
         "POWERTOOLS_LOG_LEVEL": "INFO",
         "POWERTOOLS_METRICS_NAMESPACE": "Rivulet",
-        "POWERTOOLS_SERVICE_NAME": "rivulet",
+        "POWERTOOLS_SERVICE_NAME": "Rivulet",
         "RIVULET_MODEL_IDS": DEFAULT_MODEL_ID,
     }
     assert not template.find_resources("AWS::Lambda::LayerVersion")
@@ -201,6 +201,8 @@ def test_fallback_models_can_be_called(synthesise: Synthesise) -> None:
         ("log_content", True, "RIVULET_LOG_CONTENT", "true"),
         ("service_name", "chat", "POWERTOOLS_SERVICE_NAME", "chat"),
         ("metrics_namespace", "Chat", "POWERTOOLS_METRICS_NAMESPACE", "Chat"),
+        ("reserved_concurrency", 10, "ReservedConcurrentExecutions", 10),
+        ("snap_start", True, "SnapStart", {"ApplyOn": "PublishedVersions"}),
     ],
 )
 def test_choice(
@@ -216,6 +218,42 @@ def test_choice(
     assert chosen.pop(place) == expected
     default.pop(place, None)
     assert chosen == default
+
+
+@pytest.mark.parametrize("choice", [{"snap_start": True}, {"provisioned_concurrency": 3}])
+def test_a_version_that_is_kept_ready(synthesise: Synthesise, choice: dict[str, Any]) -> None:
+    """What is made ready beforehand is a published version behind an alias, and that is what is called."""
+    template = synthesise(**choice)
+    (function,) = template.find_resources("AWS::Lambda::Function")
+    (version,) = template.find_resources("AWS::Lambda::Version")
+    (alias,) = template.find_resources("AWS::Lambda::Alias")
+    pointing = properties(template, "AWS::Lambda::Alias")
+    assert pointing["FunctionVersion"] == {"Fn::GetAtt": [version, "Version"]}
+    ready = pointing.get("ProvisionedConcurrencyConfig", {}).get("ProvisionedConcurrentExecutions")
+    assert ready == choice.get("provisioned_concurrency")
+    url = properties(template, "AWS::Lambda::Url")
+    assert url["TargetFunctionArn"] == {"Fn::GetAtt": [function, "Arn"]}
+    assert url["Qualifier"] == pointing["Name"]
+    assert only(template, "AWS::Lambda::Url")["DependsOn"] == [alias]
+    outputs = template.find_outputs("*")
+    assert outputs["FunctionArn"]["Value"] == {"Ref": alias}
+    assert outputs["FunctionName"]["Value"] == {"Ref": function}
+
+
+def test_another_configuration_is_another_version(synthesise: Synthesise) -> None:
+    """A version is published for each change of the function, and for none that is no change of it."""
+    versions = [
+        next(iter(synthesise(snap_start=True, **choices).find_resources("AWS::Lambda::Version")))
+        for choices in ({}, {"memory_mb": 512}, {"architecture": "x86_64"}, {"dashboard": False})
+    ]
+    assert len(set(versions)) == 3
+    assert versions[0] == versions[3]
+
+
+def test_no_version_is_kept_ready_unless_chosen(synthesise: Synthesise) -> None:
+    """Without either choice the function is called as it is."""
+    assert not synthesise().find_resources("AWS::Lambda::Version")
+    assert not synthesise().find_resources("AWS::Lambda::Alias")
 
 
 def test_outputs(synthesise: Synthesise) -> None:
@@ -240,8 +278,9 @@ def test_belongs_nowhere(synthesise: Synthesise) -> None:
 
 
 @pytest.mark.usefixtures("node")
-def test_in_a_stack_of_ones_own() -> None:
+def test_in_a_stack_of_ones_own(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The construct stands twice in someone else's stack, and grants a role both permissions to call its URL."""
+    monkeypatch.setattr("infra.package.build", stand_in)
     from aws_cdk import App, Stack
     from aws_cdk import aws_iam as iam
     from aws_cdk.assertions import Template
@@ -267,3 +306,33 @@ def test_in_a_stack_of_ones_own() -> None:
     }
     (direct,) = [found for found in statements if found["Action"] == "lambda:InvokeFunction"]
     assert direct["Condition"] == {"Bool": {"lambda:InvokedViaFunctionUrl": True}}
+
+
+@pytest.mark.usefixtures("node")
+def test_grants_what_is_called(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an alias is called, both permissions are for the alias and for nothing else of the function."""
+    monkeypatch.setattr("infra.package.build", stand_in)
+    from aws_cdk import App, Stack
+    from aws_cdk import aws_iam as iam
+    from aws_cdk.assertions import Template
+
+    from infra.config import Config
+    from infra.function import BedrockStreamFunction
+
+    stack = Stack(App(), "Shop")
+    caller = iam.Role(stack, "Caller", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
+    stream = BedrockStreamFunction(stack, "Small", config=Config(snap_start=True))
+    stream.grant_invoke_url(caller)
+    assert stream.alias is stream.called
+    template = Template.from_stack(stack)
+    (alias,) = template.find_resources("AWS::Lambda::Alias")
+    (granted,) = template.find_resources(
+        "AWS::IAM::Policy", {"Properties": {"Roles": [stack.resolve(caller.role_name)]}}
+    ).values()
+    statements = granted["Properties"]["PolicyDocument"]["Statement"]
+    assert {found["Action"] for found in statements} == {
+        "lambda:InvokeFunction",
+        "lambda:InvokeFunctionUrl",
+    }
+    for found in statements:
+        assert found["Resource"] == {"Ref": alias}

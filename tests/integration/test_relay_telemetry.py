@@ -13,6 +13,7 @@ import pytest
 
 from local.configuration import FunctionConfiguration
 from local.function import LocalFunction
+from relay.measures import MEASURES
 from tests.caller import ask
 from tests.frames import (
     LAST_CHUNK,
@@ -70,6 +71,7 @@ CASES: dict[str, tuple[str, bytes, dict[str, Any]]] = {
         {
             "pieces": 2,
             "error": "truncated",
+            "at_fault": "service",
             "input_tokens": 3,
             "output_tokens": 1,
             "usage_partial": True,
@@ -88,12 +90,12 @@ CASES: dict[str, tuple[str, bytes, dict[str, Any]]] = {
     "refused": (
         "/stream",
         refusal(400, "ValidationException", SAID),
-        {"pieces": 0, "error": "validation"},
+        {"pieces": 0, "error": "validation", "at_fault": "caller"},
     ),
     "throttled": (
         "/stream",
         refusal(429, "ThrottlingException", SAID),
-        {"pieces": 0, "error": "throttling"},
+        {"pieces": 0, "error": "throttling", "at_fault": "service"},
     ),
     "failed in mid-stream": (
         "/stream",
@@ -101,12 +103,12 @@ CASES: dict[str, tuple[str, bytes, dict[str, Any]]] = {
         + http_chunk(MESSAGE_START)
         + http_chunk(delta(text=PRIVATE))
         + http_chunk(exception("validationException", {"message": SAID})),
-        {"pieces": 1, "error": "validation"},
+        {"pieces": 1, "error": "validation", "at_fault": "caller"},
     ),
     "cut": (
         "/stream",
         CHUNKED_HEAD + http_chunk(MESSAGE_START) + http_chunk(delta(text=PRIVATE)) + END,
-        {"pieces": 1, "error": "truncated"},
+        {"pieces": 1, "error": "truncated", "at_fault": "service"},
     ),
 }
 BETWEEN = {
@@ -114,6 +116,15 @@ BETWEEN = {
     "time_between_pieces_p95_ms": "TimeBetweenPiecesP95",
     "time_between_pieces_max_ms": "TimeBetweenPiecesMax",
     "stalls": "Stalls",
+}
+KNOWN = {
+    "Duration": "duration_ms",
+    "TimeToFirstToken": "time_to_first_token_ms",
+    "InputTokens": "input_tokens",
+    "OutputTokens": "output_tokens",
+    "CacheReadInputTokens": "cache_read_input_tokens",
+    "CacheWriteInputTokens": "cache_write_input_tokens",
+    **{metric: field for field, metric in BETWEEN.items()},
 }
 ALWAYS = {
     "level",
@@ -248,6 +259,8 @@ def test_each_stream_has_one_record(upstream: Upstream, function: LocalFunction,
         "model": MODEL if path != "/stream" else record["model"],
         "status": answered.status,
         "bytes": len(answered.body),
+        "auth": "iam",
+        "caller": record["caller"],
         **told,
     }
     assert expected.items() <= record.items()
@@ -272,28 +285,31 @@ def test_each_stream_has_its_metrics(
 ) -> None:
     """The embedded metric format as CloudWatch documents it, with the record's own numbers."""
     record, metrics, _ = _ask(upstream, function, case)
-    (directive,) = metrics["_aws"]["CloudWatchMetrics"]
-    assert directive["Namespace"] == "Rivulet"
-    assert directive["Dimensions"] == [["model", "service"]]
-    assert (metrics["model"], metrics["service"]) == (record["model"], "rivulet")
+    dimensions = {"service": "rivulet", "model": record["model"], "auth": "iam"}
+    error = record.get("error")
+    if error:
+        dimensions["code"] = error
+    assert dimensions.items() <= metrics.items()
     assert abs(metrics["_aws"]["Timestamp"] / 1000 - time.time()) < 60
-    for metric in directive["Metrics"]:
-        assert metric.keys() == {"Name", "Unit"}
-        assert metric["Unit"] in {"Count", "Milliseconds", "Bytes"}
-    values = {m["Name"]: metrics[m["Name"]] for m in directive["Metrics"]}
-    known = {
-        "Duration": "duration_ms",
-        "TimeToFirstToken": "time_to_first_token_ms",
-        "Pieces": "pieces",
-        "Bytes": "bytes",
-        "InputTokens": "input_tokens",
-        "OutputTokens": "output_tokens",
-        "CacheReadInputTokens": "cache_read_input_tokens",
-        "CacheWriteInputTokens": "cache_write_input_tokens",
-        **{metric: field for field, metric in BETWEEN.items()},
-    }
-    expected = {name: [float(record[field])] for name, field in known.items() if field in record}
-    assert values == {"Requests": [1.0], "Failures": [float("error" in record)], **expected}
+    told: dict[str, list[tuple[str, ...]]] = {}
+    for directive in metrics["_aws"]["CloudWatchMetrics"]:
+        assert directive.keys() == {"Namespace", "Dimensions", "Metrics"}
+        assert directive["Namespace"] == "Rivulet"
+        (names,) = directive["Dimensions"]
+        assert names[0] == "service"
+        for metric in directive["Metrics"]:
+            assert metric == {"Name": metric["Name"], "Unit": MEASURES[metric["Name"]].unit.value}
+            told.setdefault(metric["Name"], []).append(tuple(names[1:]))
+    assert told == {name: [(by,) if by else () for by in MEASURES[name].by] for name in told}
+    values = {name: metrics[name] for name in told}
+    expected = {name: [float(record[field])] for name, field in KNOWN.items() if field in record}
+    expected |= {"Requests": [1.0]}
+    expected |= {"Failures": [float(record.get("at_fault") == "service")]}
+    expected |= {"Refusals": [float(record.get("at_fault") == "caller")]}
+    expected |= {"Errors": [1.0]} if error else {}
+    expected |= {"Throttles": [1.0]} if error == "throttling" else {}
+    assert values == expected
+    assert metrics.keys() == {"_aws", *dimensions, *expected}
 
 
 @pytest.mark.xdist_group("relay telemetry")
@@ -321,7 +337,8 @@ def test_each_stream_has_a_trace(
         for name, value in record.items()
         if name not in ALWAYS | {"status", "bytes", "duration_ms"}
     }
-    assert segment.get("fault", False) is ("error" in record)
+    assert segment.get("fault", False) is (record.get("at_fault") == "service")
+    assert segment.get("error", False) is (record.get("at_fault") == "caller")
     assert "cause" not in segment, "an exception's words"
     assert PRIVATE not in json.dumps(daemon.segments)
     assert ACCOUNT not in json.dumps(daemon.segments)
@@ -373,7 +390,10 @@ def test_a_refused_request_is_counted(upstream: Upstream, function: LocalFunctio
     record, (metrics,) = _lines(function, since, "request")
     assert (record["error"], record["status"]) == ("invalid_request", 400)
     assert record["bytes"] == len(answered.body)
-    assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
-    assert (metrics["Requests"], metrics["Failures"]) == ([1.0], [1.0])
+    directives = metrics["_aws"]["CloudWatchMetrics"]
+    dimensions = [d["Dimensions"] for d in directives]
+    assert dimensions == [[["service"]], [["service", "code"]], [["service", "auth"]]]
+    assert (metrics["code"], metrics["auth"]) == ("invalid_request", "iam")
+    assert (metrics["Requests"], metrics["Failures"], metrics["Refusals"]) == ([1.0], [0.0], [1.0])
     assert PRIVATE not in "".join(function.log)
     assert upstream.url

@@ -377,7 +377,7 @@ def test_a_caller_that_leaves_stops_the_spending(leave: str) -> None:
         assert (record["error"], record["status"]) == ("caller_gone", 200)
         assert record["pieces"] >= 1
         assert record["bytes"] > 0
-        assert '"Failures":[1.0]' in function.wait_for_line('"Requests":[1.0]')
+        assert '"Refusals":[1.0]' in function.wait_for_line('"Requests":[1.0]')
         upstream.wait_for_open_connections(0)
         assert stopped[0] - left < 1
         upstream.answer = _sends(WHOLE + END)

@@ -50,7 +50,7 @@ def refuse(error: RelayError, request_id: str) -> Refusal:
 
 
 def _type(error: RelayError) -> str:
-    if error.code == "service_quota_exceeded":  # a 400, but no fault of the request's
+    if error.code in {"budget_exhausted", "service_quota_exceeded"}:  # no fault of the request's
         return "insufficient_quota"
     return _TYPES.get(
         error.status, "invalid_request_error" if error.status < 500 else "server_error"

@@ -61,6 +61,7 @@ def traced(handler: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             put_annotation=lambda key, value: (
                 told.update({key: value}) if name == "## ConverseStream" else None
             ),
+            add_error_flag=lambda: told.update(fault=False),
             add_fault_flag=lambda: told.update(fault=True),
         )
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.bedrock_access import GEOGRAPHIES, guardrail_arn, model, statements
+from infra.bedrock_access import GEOGRAPHIES, guardrail, model, statements
 
 HERE = "arn:${AWS::Partition}:bedrock:${AWS::Region}"
 MINE = HERE + ":${AWS::AccountId}"
@@ -155,11 +155,40 @@ def test_statements_of_guardrails() -> None:
     assert guardrails.resources == (f"{MINE}:guardrail/abc123", f"{HOME}:guardrail/def456")
 
 
-@pytest.mark.parametrize("text", ["", "*", "ABC", f"{HOME}:guardrail/*", f"{HOME}:agent/abc"])
-def test_refuses_a_guardrail(text: str) -> None:
-    """What is not a guardrail is refused."""
-    with pytest.raises(ValueError, match=r"^expected a guardrail's id"):
-        guardrail_arn(text)
+def test_statements_of_guardrails_across_regions() -> None:
+    """A guardrail's profile is allowed wherever it reaches, in the guardrail's own partition and account."""
+    profiles = ["abc123=us.guardrail.v1:0", f"{HOME}:guardrail/def456=us-gov.guardrail.v1:0"]
+    _, _, guardrails, across = statements([CLAUDE], profiles)
+    assert guardrails.resources == (f"{MINE}:guardrail/abc123", f"{HOME}:guardrail/def456")
+    assert across.actions == ("bedrock:ApplyGuardrail",)
+    assert across.resources == (
+        "arn:${AWS::Partition}:bedrock:*:${AWS::AccountId}:guardrail-profile/us.guardrail.v1:0",
+        "arn:aws-us-gov:bedrock:*:123456789012:guardrail-profile/us-gov.guardrail.v1:0",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *((text, "a guardrail's id") for text in ("", "*", "ABC", "=us.guardrail.v1:0")),
+        *((f"{HOME}:{text}", "a guardrail's id") for text in ("guardrail/*", "agent/abc")),
+        *(
+            (f"abc123={text}", "the guardrail's own cross-region profile")
+            for text in (
+                "",
+                "*",
+                "us",
+                "us.guardrail.v1",
+                "us.guardrail.v1:*",
+                "us.amazon.nova-lite-v1:0",
+            )
+        ),
+    ],
+)
+def test_refuses_a_guardrail(text: str, expected: str) -> None:
+    """What is not a guardrail, or not its profile, is refused."""
+    with pytest.raises(ValueError, match=f"^expected {re.escape(expected)}"):
+        guardrail(text)
 
 
 _PARTS = st.from_regex(r"[a-z0-9-]{1,8}", fullmatch=True)

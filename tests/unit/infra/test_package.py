@@ -5,11 +5,12 @@ import re
 import stat
 import sys
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from infra import package
+from infra.config import Config
 from infra.dependencies import PackageError
 from infra.package import ENDPOINTS, File, assemble, digest_of, write_zip
 
@@ -45,6 +46,8 @@ DEPENDENCIES = {
     "botocore/data/xray/2016-04-12/service-2.json.gz": True,
     "botocore/data/bedrock-runtime-extra/2023-09-30/service-2.json.gz": False,
     "botocore/data/s3/2006-03-01/paginators-1.json": False,
+    "botocore/data/secretsmanager/2017-10-17/service-2.json.gz": False,
+    "botocore/data/dynamodb/2012-08-10/service-2.json.gz": False,
     "boto3-1.0.dist-info/METADATA": True,
     "boto3-1.0.dist-info/RECORD": False,
     "boto3-1.0.dist-info/LICENSE": True,
@@ -52,6 +55,11 @@ DEPENDENCIES = {
     "wrapt-1.0.dist-info/licenses/LICENSE": True,
     "botocore-1.0.dist-info/LICENSE.txt": True,
     "botocore-1.0.dist-info/top_level.txt": False,
+    "_cffi_backend.cpython-313-aarch64-linux-gnu.so": True,
+    "cffi/api.py": False,
+    "cffi-1.0.dist-info/METADATA": True,
+    "pycparser/c_parser.py": False,
+    "pycparser-1.0.dist-info/METADATA": False,
 }
 SOURCES = {
     "bootstrap": True,
@@ -77,6 +85,33 @@ def test_holds_what_runs_and_nothing_else(trees: tuple[Path, Path]) -> None:
     """The package holds the sources and what is needed of the dependencies, name by name."""
     expected = {name for name, needed in (SOURCES | DEPENDENCIES).items() if needed}
     assert set(assemble(*trees)) == expected
+
+
+@pytest.mark.parametrize(
+    ("extra", "service"), [("api-keys", "secretsmanager"), ("budgets", "dynamodb"), ("jwt", None)]
+)
+def test_an_extra_keeps_its_service(
+    extra: str, service: str | None, trees: tuple[Path, Path]
+) -> None:
+    """What only some deployments ask of AWS, only they carry the description of."""
+    usual = set(assemble(*trees))
+    more = set(assemble(*trees, (*package.KEPT, *package.EXTRAS[extra].kept))) - usual
+    assert {name.split("/")[2] for name in more} == ({service} if service else set())
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        ({}, set()),
+        ({"auth": "public"}, set()),
+        ({"auth": "api-key"}, {"api-keys"}),
+        ({"auth": "jwt", "jwt_issuer": "https://a.example.com", "jwt_audience": "a"}, {"jwt"}),
+        ({"daily_tokens": 9, "settings": "max_tokens=9"}, {"budgets"}),
+    ],
+)
+def test_a_deployment_gets_what_it_uses(choices: dict[str, Any], expected: set[str]) -> None:
+    """The choices decide what ships beside what all need."""
+    assert package.extras(Config(**choices)) == expected
 
 
 def test_only_bootstrap_is_executable(trees: tuple[Path, Path]) -> None:
@@ -194,12 +229,31 @@ def test_finds_what_is_built(
     assert build_here() == built
 
 
+def test_an_extra_brings_its_requirements(
+    build_here: Callable[..., package.Package],
+    trees: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The dependencies are asked for with those of the extras, in the same order however these are named."""
+    monkeypatch.setattr(package, "find_interpreter", lambda _: None)
+    asked: list[list[str]] = []
+
+    def fetch(requirements: tuple[Path, ...], *_: object) -> Path:
+        asked.append([file.name for file in requirements])
+        return trees[1]
+
+    monkeypatch.setattr(package, "fetch", fetch)
+    assert build_here(extras=["jwt", "api-keys"]) == build_here(extras=["api-keys", "jwt"])
+    build_here()
+    assert asked == [["function.txt", "jwt.txt"]] * 2 + [["function.txt"]]
+
+
 @pytest.mark.usefixtures("build_here")
 def test_builds_by_hand(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`python -m infra.package` says where the package is and how large."""
-    monkeypatch.setattr(sys, "argv", ["package", "--architecture", "x86_64"])
+    monkeypatch.setattr(sys, "argv", ["package", "--architecture", "x86_64", "--extra", "api-keys"])
     package.main()
     assert re.fullmatch(r"build/package/[0-9a-f]{64}\.zip: \d+\.\d MB\n", capsys.readouterr().out)
 
@@ -207,7 +261,7 @@ def test_builds_by_hand(
 def test_fails_by_hand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """What cannot be built ends with one sentence and a failing status."""
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise PackageError("pip could not install six")
 
     monkeypatch.setattr(sys, "argv", ["package"])

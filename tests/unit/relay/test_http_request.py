@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import RequestError
-from relay.http_request import HttpRequest, is_http, parse_json, path_of, read_http
+from relay.http_request import (
+    HttpRequest,
+    headers_of,
+    is_http,
+    parse_json,
+    path_of,
+    read_http,
+)
 from tests.strategies.values import JSON, written
 
 EVENT: dict[str, Any] = {
@@ -38,6 +45,50 @@ def test_an_event_is_one_request() -> None:
     )
     assert http.content_type == "application/json"
     assert http.body(2) == b"{}"
+
+
+def test_a_rest_apis_event_is_the_same_request() -> None:
+    """Payload format 1.0: the path is without the stage, and all values of a repeated header are there."""
+    http = read_http(
+        {
+            "resource": "/{proxy+}",
+            "path": "/stream",
+            "httpMethod": "POST",
+            "headers": {"Content-Type": "application/json", "X-Some": "Other"},
+            "multiValueHeaders": {
+                "Content-Type": ["application/json"],
+                "X-Some": ["Thing", "Other"],
+            },
+            "requestContext": {
+                "httpMethod": "POST",
+                "path": "/prod/stream",
+                "stage": "prod",
+                "identity": {"userArn": None},
+            },
+            "body": "{}",
+            "isBase64Encoded": False,
+        }
+    )
+    assert http == HttpRequest(
+        method="POST",
+        path="/stream",
+        headers={"content-type": "application/json", "x-some": "Thing,Other"},
+        content="{}",
+        is_base64=False,
+    )
+
+
+def test_a_load_balancers_event_is_one_as_well() -> None:
+    """It has several values of a header, or only one of each, as its target group is configured."""
+    event = {"requestContext": {"elb": {}}, "httpMethod": "GET", "path": "/health"}
+    assert read_http({**event, "headers": {"accept": "*/*"}}).headers == {"accept": "*/*"}
+    several = read_http({**event, "multiValueHeaders": {"accept": ["a", "b"]}})
+    assert (several.path, several.headers) == ("/health", {"accept": "a,b"})
+
+
+def test_a_header_in_two_cases_is_one() -> None:
+    """Nothing is hidden behind the spelling of a name."""
+    assert headers_of({"headers": {"X-Api-Key": "a", "x-api-key": "b"}}) == {"x-api-key": "a,b"}
 
 
 @pytest.mark.parametrize("nothing", [{}, {"headers": None, "body": None, "rawPath": None}], ids=str)

@@ -439,14 +439,25 @@ def test_a_direct_invocation_that_is_nested_too_deeply_is_refused() -> None:
         {"requestContext": {"http": {"method": "GET"}}, "headers": ["a"]},
         {"requestContext": {"http": {"method": "GET"}}, "headers": {"a": None}},
         {"requestContext": {"http": {"method": "POST"}}, "body": {"prompt": "hi"}},
-        {"requestContext": {"httpMethod": "GET", "path": "/health"}, "httpMethod": "GET"},
-        {"requestContext": {"elb": {}}, "httpMethod": "GET", "path": "/health"},
+        {"requestContext": {"httpMethod": "GET"}, "path": "/health"},
+        {"requestContext": {"httpMethod": "GET"}, "httpMethod": "GET", "path": ["/health"]},
+        {
+            "requestContext": {"httpMethod": "GET"},
+            "httpMethod": "GET",
+            "multiValueHeaders": {"a": "b"},
+        },
+        {
+            "requestContext": {"httpMethod": "GET"},
+            "httpMethod": "GET",
+            "multiValueHeaders": {"a": []},
+        },
+        {"requestContext": {"elb": {}}, "path": "/health"},
     ],
 )
 def test_another_kind_of_http_event_is_refused(event: Any) -> None:
-    """Payload format 1.0, a load balancer's event, or what was made up: told by a status, as it is HTTP."""
+    """What was made up is told by a status, as it is HTTP."""
     assert is_http(event)
-    with pytest.raises(RequestError, match=r"expected a function URL's \(payload format 2.0\)"):
+    with pytest.raises(RequestError, match="expected a function URL's or a REST API's"):
         _read(event)
 
 

@@ -27,6 +27,16 @@ def test_everything_but_the_models_has_a_default() -> None:
         heartbeat_interval=10.0,
         deadline_margin=3.0,
         log_content=False,
+        auth="iam",
+        api_keys_secret="",
+        api_keys_max_age=60.0,
+        jwt_issuer="",
+        jwt_audience=(),
+        jwt_scopes=(),
+        jwt_jwks_url="",
+        daily_tokens=None,
+        budget_table="",
+        cors_origins=(),
     )
 
 
@@ -48,6 +58,16 @@ def test_each_setting_is_read_from_its_variable() -> None:
         "RIVULET_HEARTBEAT_INTERVAL": "1e1",
         "RIVULET_DEADLINE_MARGIN": "0.25",
         "RIVULET_LOG_CONTENT": "True",
+        "RIVULET_AUTH": "jwt",
+        "RIVULET_API_KEYS_SECRET": "rivulet/keys",
+        "RIVULET_API_KEYS_MAX_AGE": "30",
+        "RIVULET_JWT_ISSUER": "https://issuer.example.com",
+        "RIVULET_JWT_AUDIENCE": "rivulet, other",
+        "RIVULET_JWT_SCOPES": "chat",
+        "RIVULET_JWT_JWKS_URL": "https://issuer.example.com/keys",
+        "RIVULET_DAILY_TOKENS": "100000",
+        "RIVULET_BUDGET_TABLE": "budgets",
+        "RIVULET_CORS_ORIGINS": "https://a.example.com,https://b.example.com",
         "READ_TIMEOUT": "1",
     }
     named = set(Settings.__slots__) - {"copied_from"}  # which is told with the models
@@ -69,6 +89,16 @@ def test_each_setting_is_read_from_its_variable() -> None:
         heartbeat_interval=10.0,
         deadline_margin=0.25,
         log_content=True,
+        auth="jwt",
+        api_keys_secret="rivulet/keys",
+        api_keys_max_age=30.0,
+        jwt_issuer="https://issuer.example.com",
+        jwt_audience=("rivulet", "other"),
+        jwt_scopes=("chat",),
+        jwt_jwks_url="https://issuer.example.com/keys",
+        daily_tokens=100_000,
+        budget_table="budgets",
+        cors_origins=("https://a.example.com", "https://b.example.com"),
     )
 
 
@@ -98,6 +128,7 @@ WHOLE_NUMBERS = [
     "MAX_RESPONSE_BYTES",
     "MAX_CONCURRENCY",
     "MAX_ATTEMPTS",
+    "DAILY_TOKENS",
 ]
 NUMBERS = [
     "CONNECT_TIMEOUT",
@@ -105,6 +136,7 @@ NUMBERS = [
     "COMMIT_AFTER",
     "HEARTBEAT_INTERVAL",
     "DEADLINE_MARGIN",
+    "API_KEYS_MAX_AGE",
 ]
 
 
@@ -147,3 +179,23 @@ def test_every_number_is_in_one_of_the_tables() -> None:
         n for n, kind in Settings.__annotations__.items() if kind.startswith(("int", "float"))
     }
     assert {name.lower() for name in (*WHOLE_NUMBERS, *NUMBERS)} == numbers
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"AUTH": "open"}, "RIVULET_AUTH: expected one of iam, api-key, jwt, public, got 'open'"),
+        ({"AUTH": "api-key"}, "RIVULET_API_KEYS_SECRET: expected a value, got none"),
+        (
+            {"AUTH": "jwt", "JWT_ISSUER": "https://a.example.com"},
+            "RIVULET_JWT_AUDIENCE: expected a value, got none",
+        ),
+        ({"DAILY_TOKENS": "9", "MAX_TOKENS": "9"}, "RIVULET_BUDGET_TABLE: expected a value"),
+        ({"DAILY_TOKENS": "9", "BUDGET_TABLE": "b"}, "RIVULET_MAX_TOKENS: expected a value"),
+    ],
+)
+def test_a_way_in_has_all_that_it_needs(chosen: dict[str, str], message: str) -> None:
+    """A way in, or a budget, that lacks something fails the start, not a request later."""
+    variables = {f"RIVULET_{name}": value for name, value in chosen.items()}
+    with pytest.raises(ValueError, match=message):
+        Settings.from_environment({**MODELS, **variables})

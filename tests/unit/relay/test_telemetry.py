@@ -30,6 +30,7 @@ from relay.events import (
     ToolStart,
     Unknown,
 )
+from relay.measures import MEASURES
 from relay.request import ModelCall
 from relay.telemetry import Record
 from tests.frames import chunk, frames
@@ -64,7 +65,7 @@ class Seen:
         self.metrics: dict[str, float] = {}
         self.dimensions: dict[str, str] = {}
         self.annotations: dict[str, Any] = {}
-        self.fault = False
+        self.flags: list[str] = []
         self.passed_through: BaseException | None = None
         self.log_takes_no_content = False
 
@@ -73,8 +74,9 @@ class Seen:
             raise RecursionError
         self.records.append((message, extra))
 
-    def add_metric(self, name: str, _unit: object, value: float) -> None:
+    def add_metric(self, name: str, unit: object, value: float) -> None:
         assert name not in self.metrics
+        assert unit is MEASURES[name].unit
         self.metrics[name] = value
 
     def add_dimension(self, name: str, value: str) -> None:
@@ -92,8 +94,11 @@ class Seen:
     def put_annotation(self, key: str, value: Any) -> None:
         self.annotations[key] = value
 
+    def add_error_flag(self) -> None:
+        self.flags.append("error")
+
     def add_fault_flag(self) -> None:
-        self.fault = True
+        self.flags.append("fault")
 
 
 @pytest.fixture
@@ -172,19 +177,18 @@ def test_a_stream_is_counted(seen: Seen, clock: Clock) -> None:
     }
     fields = _told(seen, record)
     assert fields == {**known, "status": 200, "bytes": 99, "duration_ms": 4562.5}
-    assert (seen.annotations, seen.fault) == (known, False)
+    assert (seen.annotations, seen.flags) == (known, [])
     assert seen.dimensions == {"model": "a.model"}
     assert seen.metrics == {
         "Requests": 1,
         "Failures": 0,
+        "Refusals": 0,
         "Duration": 4562.5,
         "TimeToFirstToken": 750.0,
         "TimeBetweenPiecesP50": 500.0,
         "TimeBetweenPiecesP95": 2000.0,
         "TimeBetweenPiecesMax": 2000.0,
         "Stalls": 1,
-        "Pieces": 4,
-        "Bytes": 99,
         "InputTokens": 3,
         "OutputTokens": 5,
         "CacheReadInputTokens": 1,
@@ -272,12 +276,14 @@ def test_a_failed_stream_says_why(seen: Seen, usage: dict[str, int], *, partial:
     _observe(record, START, Text(0, "a"), Failure(error, record.usage))
     fields = _told(seen, record)
     told: dict[str, Any] = {"error": "connection_lost", "cause": "ConnectionResetError"}
+    told |= {"at_fault": "service"}
     told |= {"output_tokens": 1, "usage_partial": True} if partial else {}
     assert told.items() <= fields.items()
     assert told.items() <= seen.annotations.items()
     assert ("usage_partial" in fields) == partial
-    assert seen.fault
-    assert seen.metrics["Failures"] == 1
+    assert seen.flags == ["fault"]
+    assert (seen.metrics["Failures"], seen.metrics["Refusals"], seen.metrics["Errors"]) == (1, 0, 1)
+    assert seen.dimensions == {"model": "a.model", "code": "connection_lost"}
     assert "private" not in str(vars(seen))
 
 
@@ -289,6 +295,7 @@ def test_the_model_that_answered_is_told(seen: Seen) -> None:
     assert told <= _told(seen, record).items()
     assert told <= seen.annotations.items()
     assert seen.dimensions == {"model": "b.model"}
+    assert seen.metrics["Fallbacks"] == 1
 
 
 def test_what_others_know_is_noted(seen: Seen) -> None:
@@ -304,6 +311,15 @@ def test_what_others_know_is_noted(seen: Seen) -> None:
     fields = _told(seen, record)
     assert told <= fields.items()
     assert "fallback_from" not in fields
+
+
+def test_a_model_is_told_by_the_name_that_callers_know(seen: Seen) -> None:
+    """A call that fails before its stream begins is told by its model's name, as one that begins is."""
+    record = Record(log_content=False)
+    with pytest.raises(OSError, match="gone"), record.calling(CALL, "an.alias"):
+        raise OSError("gone")
+    assert _told(seen, record)["model"] == "an.alias"
+    assert seen.dimensions["model"] == seen.annotations["model"] == "an.alias"
 
 
 @pytest.mark.parametrize(
@@ -323,7 +339,7 @@ def test_an_exception_leaves_no_words_in_the_trace(
         raise error
     assert seen.annotations["error"] == code
     assert seen.annotations.get("cause") == cause
-    assert seen.fault
+    assert seen.flags == ["fault"]
     assert seen.passed_through is None
     assert _told(seen, record)["error"] == code
 
@@ -334,7 +350,8 @@ def test_what_is_known_better_is_kept(seen: Seen) -> None:
     with pytest.raises(OSError, match="gone"), record.calling(CALL):  # noqa: PT012  # noted, then raised
         record.failed("caller_gone")
         raise OSError("gone")
-    assert (seen.annotations["error"], seen.fault) == ("caller_gone", True)
+    assert (seen.annotations["error"], seen.annotations["at_fault"]) == ("caller_gone", "caller")
+    assert seen.flags == ["error"]
     assert "cause" not in seen.annotations
     assert _told(seen, record)["error"] == "caller_gone"
 
@@ -383,13 +400,16 @@ def test_counts_that_are_none_are_left_out(seen: Seen, count: Any) -> None:
 def test_a_request_that_is_no_call_has_no_model(seen: Seen) -> None:
     """A health check or a refused request is counted by itself."""
     record = Record(log_content=True)
+    record.note(caller="a.role", auth="iam")
     record.failed("not_found")
     record.tell(404, 10)
     ((message, fields),) = seen.records
     assert message == "request"
-    assert fields.keys() == {"error", "status", "bytes", "duration_ms"}
-    assert seen.dimensions == {}
-    assert (seen.metrics["Requests"], seen.metrics["Failures"]) == (1, 1)
+    known = {"caller", "auth", "error", "at_fault", "status", "bytes", "duration_ms"}
+    assert fields.keys() == known
+    assert seen.dimensions == {"code": "not_found", "auth": "iam"}
+    counts = {"Requests": 1, "Failures": 0, "Refusals": 1, "Errors": 1}
+    assert seen.metrics == {**counts, "Duration": fields["duration_ms"]}
 
 
 @pytest.mark.parametrize("log_content", [True, False])

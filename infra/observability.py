@@ -1,0 +1,61 @@
+"""What tells how a deployment fares: the dashboard, the alarms and the saved queries, wired to one function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aws_cdk import Annotations
+from constructs import Construct
+
+from infra import dashboard, prices, queries
+from infra.alarms import Alarms
+from infra.metrics import Metrics, called_model_ids
+
+if TYPE_CHECKING:
+    from aws_cdk import aws_cloudwatch as cloudwatch
+    from aws_cdk import aws_lambda as lambda_
+    from aws_cdk import aws_logs as logs
+
+    from infra.config import Config
+
+
+class Observability(Construct):
+    """Watches a streaming function.
+
+    Attributes:
+        dashboard: `None` where the deployment wants none, and no saved queries.
+        alarms: empty where the deployment wants none.
+    """
+
+    dashboard: cloudwatch.Dashboard | None = None
+    alarms: tuple[cloudwatch.Alarm, ...] = ()
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        config: Config,
+        function: lambda_.IFunction,
+        log_group: logs.ILogGroup,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        metrics = Metrics(config, function)
+        if config.alarms:
+            self.alarms = Alarms(self, "Alarms", config=config, metrics=metrics).alarms
+        if config.dashboard:
+            queries.save(self, log_group, metrics.models)
+            self.dashboard = dashboard.make(
+                self, config=config, metrics=metrics, log_group=log_group, alarms=self.alarms
+            )
+        self._warn_of_strangers(config)
+
+    def _warn_of_strangers(self, config: Config) -> None:
+        """Say which prices are of no model that could answer: most likely a slip of the pen."""
+        known = called_model_ids(config)
+        for price in map(prices.price, config.prices):
+            if price.model not in known:
+                Annotations.of(self).add_warning_v2(
+                    f"rivulet:price:{price.model}",
+                    f"prices: expected models out of model_ids and fallback_model_ids, got {price.model}",
+                )

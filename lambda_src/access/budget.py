@@ -1,0 +1,243 @@
+"""How many tokens a caller may use in a day of UTC: counted in DynamoDB, one item for each caller and day.
+
+Before Bedrock is asked, the most that the call can cost is added to ``used``, if that has not reached the budget; once
+the answer is over, what it has not cost is taken off again. So ``used`` is never less than what was used, whatever
+breaks in between, and the only call that can exceed the budget is the one that found something left of it.
+
+Both updates are safe to repeat: ``unsettled`` holds the ids of the calls that are still to be settled.
+"""
+
+# ruff: noqa: TID251  # it counts in DynamoDB, by its own client
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
+
+from access.budget_ceiling import Tokens, ceiling
+from relay.bedrock import new_session
+from relay.errors import RequestError, UpstreamError, access_error, budget_error
+from relay.telemetry import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+
+    from access.caller import Caller
+    from relay.request import ModelCall
+    from relay.settings import Settings
+
+_KEPT = timedelta(days=3)  # after its day, for whoever asks how much was used
+_SILENCE = (ConnectTimeoutError, ReadTimeoutError)
+# What a connection fails with once Bedrock may have had the request; it may still be working on it, and count.
+_UNCERTAIN = frozenset({"connection_lost", "corrupt", "read_timeout", "truncated"})
+_PROMPT = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
+_LARGEST = 10**12  # more than that nobody has counted
+
+_RESERVE = {
+    "UpdateExpression": "ADD used :tokens, unsettled :ids SET expires = :expires",
+    "ConditionExpression": (
+        "(attribute_not_exists(used) OR used < :budget) AND NOT contains(unsettled, :id)"
+    ),
+}
+_SETTLE = {
+    "UpdateExpression": "ADD used :tokens DELETE unsettled :ids",
+    "ConditionExpression": "contains(unsettled, :id)",
+}
+
+
+class Budget:
+    """The budgets of all callers.
+
+    Args:
+        settings: ``daily_tokens`` for each of them, and ``budget_table`` that counts.
+        now: the time in seconds since 1970.
+    """
+
+    def __init__(self, settings: Settings, now: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._tokens = settings.daily_tokens or 0
+        self._now = now
+        self._client = _new_client()
+
+    def renew(self) -> None:
+        """Take a client with connections and credentials of its own, where this process was copied from another."""
+        self._client = _new_client()
+
+    def reserve(self, caller: Caller, calls: Iterable[ModelCall]) -> Spending:
+        """Take the most that a call can cost from its caller's budget of today.
+
+        Args:
+            caller: who asks.
+            calls: the same request to each of the models that may answer it.
+
+        Raises:
+            LimitError: nothing is left of it.
+            AccessError: nobody can tell at the moment.
+        """
+        most = ceiling(calls, self._settings)
+        now = datetime.fromtimestamp(self._now(), UTC)
+        ends = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
+        spending = Spending(self, f"{caller.way}#{caller.name}#{now:%Y-%m-%d}", most)
+        values = {
+            ":budget": {"N": str(self._tokens)},
+            ":expires": {"N": str(int((ends + _KEPT).timestamp()))},
+        }
+        try:
+            spending.used = self.update(spending, sum(most), _RESERVE, values)
+        except ClientError as error:
+            item = _failed_condition(error)
+            if item is None:
+                raise _unavailable(error) from error
+            if spending.id not in item.get("unsettled", {}).get("SS", ()):
+                left = math.ceil((ends - now).total_seconds())
+                raise budget_error(self._tokens, f"{ends:%Y-%m-%dT%H:%M:%SZ}", left) from None
+            spending.used = _used(item)  # reserved, by an attempt whose answer was lost
+        except (BotoCoreError, HTTPError, OSError) as error:
+            raise _unavailable(error) from error
+        return spending
+
+    def update(
+        self,
+        spending: Spending,
+        tokens: int,
+        how: Mapping[str, str],
+        values: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Add tokens to what a caller has used; return the sum.
+
+        Raises:
+            ClientError, BotoCoreError, HTTPError, OSError: it was not added, or nobody knows.
+        """
+        updated = self._client.update_item(
+            TableName=self._settings.budget_table,
+            Key={"id": {"S": spending.key}},
+            ExpressionAttributeValues={
+                ":tokens": {"N": str(tokens)},
+                ":id": {"S": spending.id},
+                ":ids": {"SS": [spending.id]},
+                **(values or {}),
+            },
+            ReturnValues="UPDATED_NEW",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            **how,
+        )
+        return _used(updated["Attributes"])
+
+
+class Spending:
+    """What one request takes from its caller's budget. As a context it spans a call, up to its first event.
+
+    Attributes:
+        key: of the item that counts it.
+        id: its own.
+        reserved: the most that it can cost.
+        used: what its caller has used by now, reservations included.
+    """
+
+    def __init__(self, budget: Budget, key: str, reserved: Tokens) -> None:
+        self.key = key
+        self.id = secrets.token_urlsafe(8)  # short: an item has one for each call that is under way
+        self.reserved = reserved
+        self.used = 0
+        self._budget = budget
+        self._may_cost = False
+
+    def __enter__(self) -> Self:
+        """Begin a call."""
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Note whether it may cost something: not if Bedrock has refused it, or never got it."""
+        refused = isinstance(error, RequestError) or (
+            isinstance(error, UpstreamError) and error.code not in _UNCERTAIN
+        )
+        self._may_cost = self._may_cost or not refused
+
+    def settle(self, usage: Mapping[str, Any], *, complete: bool) -> None:
+        """Give back what the request has not cost. Where that fails it is logged, and stays taken.
+
+        Args:
+            usage: what Bedrock has counted.
+            complete: whether the answer is, so that nothing more is counted.
+        """
+        cost = sum(self._cost(usage, complete=complete))
+        numbers = {"reserved": sum(self.reserved), "cost": cost}
+        if cost > sum(self.reserved):
+            logger.warning("a call has cost more than its ceiling", extra=numbers)
+        try:
+            self.used = self._budget.update(self, cost - sum(self.reserved), _SETTLE)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the answer has been told
+            # Without its id in the item an attempt whose answer was lost has settled it, or somebody took the item out.
+            if not isinstance(error, ClientError) or _failed_condition(error) is None:
+                logger.error("budget not settled", extra={**numbers, "cause": _cause(error)})
+
+    def _cost(self, usage: Mapping[str, Any], *, complete: bool) -> Tokens:
+        """Return what the request has cost; where nobody has counted, what it may have cost at most."""
+        if not self._may_cost:
+            return Tokens(0, 0)
+        counted = {name: n for name, n in usage.items() if _is_count(n)}
+        output = counted.get("outputTokens", 0)
+        if "inputTokens" not in counted:
+            return Tokens(self.reserved.input, max(self.reserved.output, output))
+        prompt = sum(counted.get(name, 0) for name in _PROMPT)
+        return Tokens(prompt, output if complete else max(self.reserved.output, output))
+
+
+def _new_client() -> Any:
+    client = new_session().client(
+        "dynamodb",
+        config=Config(
+            connect_timeout=1,
+            read_timeout=2,
+            retries={"mode": "standard", "total_max_attempts": 2},
+            user_agent_extra="rivulet",
+        ),
+    )
+    client.meta.events.register_first("needs-retry.dynamodb", _retry_no_silence)
+    return client
+
+
+def _retry_no_silence(caught_exception: Exception | None, **_: Any) -> bool | None:
+    """Answer botocore's question whether to try again: not what took its time already, for somebody waits."""
+    return False if isinstance(caught_exception, _SILENCE) else None
+
+
+def _failed_condition(error: ClientError) -> Mapping[str, Any] | None:
+    """Return the item that did not meet the condition; ``None`` where that is not what has failed."""
+    if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
+        return None
+    item: Mapping[str, Any] = error.response.get("Item", {})
+    return item
+
+
+def _used(item: Mapping[str, Any]) -> int:
+    return int(item["used"]["N"])
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
+
+
+def _unavailable(error: Exception) -> Exception:
+    logger.error("budget not known", extra={"cause": _cause(error)})
+    return access_error("access_unavailable", "Budgets cannot be checked at the moment.")
+
+
+def _cause(error: Exception) -> str:
+    """Return what has failed, without its words: they name the table and the account."""
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", ""))
+    return type(error).__name__
