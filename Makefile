@@ -19,7 +19,7 @@ TARGET_READY := $(if $(TARGET_PYTHON),.venv-3.13/.target)
 
 .DEFAULT_GOAL := help
 .PHONY: help run serve install test check format lint types coverage target bench lock clean
-.PHONY: synth diff deploy destroy judges prepare format-check
+.PHONY: synth diff deploy destroy smoke judges prepare format-check
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ diff: $(VENV)/.deploy  ## show what deploying would change
 destroy: $(VENV)/.deploy  ## remove what was deployed
 	@$(CDK) destroy $(CHOICES)
 
+smoke: $(VENV)/.local  ## check a deployed URL=https://…, as only AWS itself can be checked; SMOKE="--stack Rivulet ..."
+	@$(BIN)/python -m smoke $(if $(URL),--url "$(URL)") $(SMOKE)
+
 synth: $(VENV)/.deploy  ## make the CloudFormation template; needs no AWS account
 	@$(CDK) synth $(CHOICES)
 
@@ -56,7 +59,7 @@ prepare: $(VENV)/.dev
 judges: .judges/.installed .judges/go/aws-sdk-go .judges/node/.installed  ## install the software that the tests hold the function against
 
 # Not again what is held against other software, what runs on the machine of whoever deploys, and all that is at random.
-FOR_TARGET := tests/transcripts tests/unit/handler tests/unit/relay tests/unit/streaming_runtime \
+FOR_TARGET := tests/transcripts tests/unit/access tests/unit/handler tests/unit/relay tests/unit/streaming_runtime \
 	$(wildcard tests/integration/test_relay_*.py tests/integration/test_runtime_*.py)
 target: $(TARGET_READY)  ## the tests of what Lambda runs, on the Python that it runs, where it is present
 ifeq ($(TARGET_PYTHON),)
