@@ -9,7 +9,16 @@ import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.cases import CASES, Case, Sample, cases_of, cpu_per_piece, median, run
+from bench.cases import (
+    CASES,
+    Case,
+    Sample,
+    cases_of,
+    cpu_per_piece,
+    median,
+    package_of,
+    run,
+)
 
 
 def main() -> None:
@@ -23,9 +32,12 @@ def main() -> None:
         "--against", metavar="REVISION", help="measure the function as it was then, too"
     )
     arguments = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        earlier = cases_of(arguments.against, Path(folder)) if arguments.against else ()
-        measure((*CASES, *earlier), arguments.rounds, arguments.pieces)
+    with TemporaryDirectory() as now, TemporaryDirectory() as then:
+        cases = (*CASES, *package_of(None, Path(now)))
+        if arguments.against:
+            cases += cases_of(arguments.against, Path(then))
+            cases += package_of(arguments.against, Path(then))
+        measure(cases, arguments.rounds, arguments.pieces)
 
 
 def measure(cases: tuple[Case, ...], rounds: int, pieces: int) -> None:

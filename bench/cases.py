@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import signal
 import socket  # noqa: TID251  # the caller of the peer that is a web server
@@ -10,12 +11,15 @@ import statistics
 import subprocess
 import sys
 import time
+import zipfile
 from base64 import b64decode
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.servers import Bedrock, RuntimeApi, read_head, receive
+from infra.bytecode import find_interpreter
+from infra.dependencies import PYTHON_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +35,11 @@ class Case:
 
     Attributes:
         name: what it is called in the table.
-        command: what starts it, after the interpreter. ``{port}`` is where a web server is to listen.
+        command: what starts it, after the program. ``{port}`` is where a web server is to listen.
         folder: where, below the project's root or absolute.
-        request: the method-less part of a request: path and headers.
+        path: of the request.
+        accept: what it asks for.
+        program: by default the Python that measures.
     """
 
     name: str
@@ -41,6 +47,7 @@ class Case:
     folder: str
     path: str = "/stream"
     accept: str = "text/event-stream"
+    program: str = sys.executable
 
     @property
     def is_web_server(self) -> bool:
@@ -93,17 +100,61 @@ class Sample:
 
 def cases_of(revision: str, folder: Path) -> tuple[Case, ...]:
     """Return the function's own cases as of a git revision, whose sources are put into a folder."""
-    archive = subprocess.run(
-        ["git", "-C", str(ROOT), "archive", revision, "lambda_src"],  # noqa: S607  # whichever git there is
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)  # noqa: S607  # as git
+    _export(revision, folder, "lambda_src")
     return tuple(
         replace(case, name=f"{case.name} ({revision})", folder=str(folder / "lambda_src"))
         for case in CASES
         if case.command == RIVULET
     )
+
+
+def package_of(revision: str | None, folder: Path) -> tuple[Case, ...]:
+    """Return the case of the package as it ships, unpacked into a folder and started by its own ``bootstrap``.
+
+    Args:
+        revision: of git; ``None`` for what is in the working tree.
+        folder: an empty one.
+
+    Returns:
+        Nothing where there is no Python of the function's version to run it on.
+    """
+    interpreter = find_interpreter(PYTHON_VERSION)
+    if interpreter is None:
+        return ()
+    tree = ROOT
+    if revision is not None:
+        tree = folder / "tree"
+        tree.mkdir()
+        _export(revision, tree)
+        (tree / "build").mkdir()
+        # What pip has fetched already serves both: its folders' names say what is in them.
+        (tree / "build" / "dependencies").symlink_to(ROOT / "build" / "dependencies")
+    target = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+    build = f"from infra import package as p; print(p.build(p.Target({target!r})).path)"
+    built = subprocess.run(
+        [sys.executable, "-c", build], cwd=tree, stdout=subprocess.PIPE, text=True, check=True
+    )
+    task = folder / "task"
+    with zipfile.ZipFile(built.stdout.split()[-1]) as archive:
+        archive.extractall(task)
+    (task / "bootstrap").chmod(0o755)
+    return (
+        Case(
+            f"the package{f' ({revision})' if revision else ''}, POST /stream",
+            (interpreter, "-S", "/var/runtime/bootstrap.py"),
+            str(task),
+            program=str(task / "bootstrap"),
+        ),
+    )
+
+
+def _export(revision: str, folder: Path, *paths: str) -> None:
+    archive = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", revision, *paths],  # noqa: S607  # whichever git there is
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)  # noqa: S607  # as git
 
 
 def run(case: Case, *, pieces: int = 1, interval: float = 0) -> Sample:
@@ -114,7 +165,7 @@ def run(case: Case, *, pieces: int = 1, interval: float = 0) -> Sample:
     environment = _environment(bedrock.port, api.port, ROOT / case.folder)
     began = time.perf_counter_ns()
     process = subprocess.Popen(
-        [sys.executable, *(part.format(port=port) for part in case.command)],
+        [case.program, *(part.format(port=port) for part in case.command)],
         cwd=ROOT / case.folder,
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -197,6 +248,7 @@ def _environment(bedrock: int, api: int, task_root: Path) -> dict[str, str]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_LAMBDA_FUNCTION_NAME": "bench",
         "LAMBDA_TASK_ROOT": str(task_root),
+        "_HANDLER": "handler.handle",
         "PYTHONPATH": str(ROOT),
         "RIVULET_MODEL_IDS": _MODEL,
         "POWERTOOLS_SERVICE_NAME": "rivulet",
