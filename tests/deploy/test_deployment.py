@@ -17,7 +17,9 @@ import httpx
 import pytest
 from botocore.credentials import Credentials  # noqa: TID251  # what the owner signs with
 
+from infra.bytecode import find_interpreter
 from infra.config import DEFAULT_MODEL_ID
+from infra.dependencies import PYTHON_VERSION
 from local.configuration import FunctionConfiguration
 from local.function import LocalFunction
 from local.pace import Pace
@@ -249,7 +251,11 @@ def test_deploys_a_front_door_and_goes_again(
 
 
 def test_what_was_deployed_streams(tmp_path: Path) -> None:
-    """The zip of the assembly, unpacked and started by its own bootstrap, passes each piece on when it is made."""
+    """The assembly's zip, unpacked and started by its own bootstrap, passes each piece on when it is made.
+
+    On the function's own version of Python, where that is present.
+    """
+    interpreter = find_interpreter(PYTHON_VERSION) or sys.executable
     task = tmp_path / "task"
     with zipfile.ZipFile(package(assembly(tmp_path / "default", HERE))) as archive:
         for entry in archive.infolist():
@@ -258,7 +264,7 @@ def test_what_was_deployed_streams(tmp_path: Path) -> None:
     configuration = FunctionConfiguration(
         task_root=task,
         # -S: no packages but the package's own.
-        command=(str(task / "bootstrap"), sys.executable, "-S", "-B", "/var/runtime/bootstrap.py"),
+        command=(str(task / "bootstrap"), interpreter, "-S", "-B", "/var/runtime/bootstrap.py"),
     )
     with LocalFunction(configuration, pace=Pace(0.05, 200)) as function:
         health = httpx.get(f"{function.url}/health").json()

@@ -22,12 +22,15 @@ _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"
 
 
 @contextmanager
-def tls_front(url: str, folder: Path) -> Iterator[str]:
-    """Give a URL that answers as another does, whole and over TLS; ``authority.pem`` in the folder vouches for it."""
+def tls_front(url: str, folder: Path, *names: str) -> Iterator[str]:
+    """Give a URL that answers as another does, whole and over TLS, by other names as well.
+
+    ``authority.pem`` in the folder vouches for it.
+    """
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.issue_cert("127.0.0.1", *names).configure_cert(context)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(urlsplit(url).netloc))
     server.daemon_threads = False  # waited for at the end
     server.socket = context.wrap_socket(server.socket, server_side=True)
