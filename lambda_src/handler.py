@@ -89,7 +89,10 @@ def handle(event: Any, context: Any, *, response: Response) -> None:
     response.headers.update(cross_origin(event, settings))
     try:
         with ExitStack() as afterwards:  # when the answer's end is written
-            _answer(event, context.aws_request_id, deadline, response, record, afterwards)
+            try:
+                _answer(event, context.aws_request_id, deadline, response, record, afterwards)
+            finally:
+                record.answered()
     except ResponseClosed as closed:
         record.failed(_why(closed))
     finally:

@@ -170,11 +170,14 @@ class Record:
         if cause is not None:
             self._fields["cause"] = type(cause).__name__
 
+    def answered(self) -> None:
+        """Note that the last byte is written: what is still done takes nobody's time."""
+        self._fields["duration_ms"] = milliseconds(time.perf_counter() - self._began)
+
     def tell(self, status: int, bytes_written: int) -> None:
         """Write the log record and add the metrics. Call it once, when all is over."""
         fields = self._fields
         fields |= {"status": status, "bytes": bytes_written}
-        fields["duration_ms"] = milliseconds(time.perf_counter() - self._began)
         for name, value in measures.dimensions(fields).items():
             metrics.add_dimension(name, value)
         for metric, number in measures.values(fields).items():

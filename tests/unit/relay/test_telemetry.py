@@ -129,6 +129,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def _told(seen: Seen, record: Record) -> dict[str, Any]:
+    record.answered()
     record.tell(200, 99)
     ((message, fields),) = seen.records
     assert message == "stream"
@@ -402,6 +403,7 @@ def test_a_request_that_is_no_call_has_no_model(seen: Seen) -> None:
     record = Record(log_content=True)
     record.note(caller="a.role", auth="iam")
     record.failed("not_found")
+    record.answered()
     record.tell(404, 10)
     ((message, fields),) = seen.records
     assert message == "request"
