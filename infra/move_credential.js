@@ -3,7 +3,8 @@
 // Two different credentials become one that is none, and are refused like that.
 function handler(event) {
   var headers = event.request.headers;
-  var bearer = headers.authorization && /^Bearer +(\S+) *$/i.exec(headers.authorization.value);
+  var sent = headers.authorization && (headers.authorization.multiValue || [headers.authorization]);
+  var bearer = sent && /^Bearer +(\S+) *$/i.exec(sent.map((one) => one.value).join(","));
   if (bearer) {
     var key = headers["x-api-key"];
     if (!key) {

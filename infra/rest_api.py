@@ -69,6 +69,8 @@ class RestApiDoor(Construct):
         self.domain_target: str | None = None
         self.api = self._make_api(config)
         self._hand_on_everything(config, stream)
+        if config.cors_origins:
+            self._let_browsers_read_refusals()
         self.api.node.try_remove_child("Endpoint")  # an output that would say the same again
         host = f"{self.api.rest_api_id}.execute-api.{Aws.REGION}.{Aws.URL_SUFFIX}"
         self.url = f"https://{host}/{STAGE}"
@@ -134,6 +136,17 @@ class RestApiDoor(Construct):
             # Browsers ask without a signature; to anything but their question the function says no.
             if signed and config.cors_origins:
                 resource.add_method("OPTIONS", integration, authorization_type=asked.NONE)
+
+    def _let_browsers_read_refusals(self) -> None:
+        """Let browsers see what API Gateway answers by itself, a 403 or a 429: without it they see no answer at all.
+
+        It says nothing but its status, so that any origin may read it; which of several it is, only the function tells.
+        """
+        kinds = apigateway.ResponseType
+        for name, kind in (("Refusals", kinds.DEFAULT_4_XX), ("Failures", kinds.DEFAULT_5_XX)):
+            self.api.add_gateway_response(
+                name, type=kind, response_headers={"Access-Control-Allow-Origin": "'*'"}
+            )
 
     def _make_domain(self, config: Config) -> str:
         domain = apigateway.DomainName(

@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 from access import Gate
 from relay import formats
 from relay.bedrock import Bedrock
-from relay.errors import RelayError, UpstreamError, internal_error, limit_error
+from relay.errors import AccessError, RelayError, UpstreamError, internal_error, limit_error
 from relay.events import Done, Failure, Start
 from relay.fallback import calls, first_answer
 from relay.grammar import well_formed
-from relay.http_request import is_http
+from relay.http_request import is_http, source_ip
 from relay.lanes import lane_of
 from relay.models import name_of
 from relay.request import ModelCall, Reply, cross_origin, preflight, read_request, refuse
@@ -42,7 +42,6 @@ from streaming_runtime import Response, ResponseClosed, stream_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from contextlib import AbstractContextManager
 
     from access import Caller
     from access.budget import Budget, Spending
@@ -74,7 +73,7 @@ gate = Gate(settings)
 bedrock = Bedrock(settings)
 budget = _budget(settings)
 _vacancies = threading.BoundedSemaphore(settings.max_concurrency)
-renew_after_restore(bedrock.renew, gate.renew, *([budget.renew] if budget else []))
+renew_after_restore(bedrock.renew, gate.renew, gate.prepare, *([budget.renew] if budget else []))
 
 
 @stream_response
@@ -114,8 +113,7 @@ def _answer(
         if reply := preflight(event, settings):  # which comes without a credential
             _write_reply(response, reply)
         else:
-            caller = gate.admit(event)
-            record.note(caller=caller.name, auth=caller.way)
+            caller = _admit(event, record)
             match read_request(event, settings, bedrock):
                 case Reply() as reply:
                     _write_reply(response, reply)
@@ -141,6 +139,17 @@ def _answer(
         _write_json(response, error.status, body)
     else:
         _end(Failure(error, record.usage), response, spoken)
+
+
+def _admit(event: Any, record: Record) -> Caller:
+    """Let a caller in, and note who it is; of one who is refused, where the request came from."""
+    try:
+        caller = gate.admit(event)
+    except AccessError:
+        record.note(source_ip=source_ip(event), auth=settings.auth)
+        raise
+    record.note(caller=caller.name, auth=caller.way)
+    return caller
 
 
 @dataclass(slots=True)
@@ -171,25 +180,25 @@ class _Stream:
         )
         asked = calls(self.call, settings.fallback_model_ids)
         with _a_vacancy(), self.record.calling(self.call, name_of(self.call.model, settings)):
-            spending = self._spending(asked)
-
-            def ask(call: ModelCall) -> Iterator[Event]:
-                with spending:
-                    return self._ask(call, watchdog, opened)
-
+            spending = self._reserve(asked)
             with watchdog.on_duty(), ExitStack() as opened:
                 if self.deadline - time.monotonic() < _SHORTEST:
                     raise limit_error("timeout")
+
+                def ask(call: ModelCall) -> Iterator[Event]:
+                    with spending.attempt() if spending else nullcontext():
+                        return self._ask(call, watchdog, opened)
+
                 try:
                     self._write(first_answer(asked, ask))
                 except ResponseClosed as closed:
                     self.record.failed(_why(closed))
                     raise
 
-    def _spending(self, asked: list[ModelCall]) -> AbstractContextManager[object]:
-        """Take what the call may cost from its caller's budget, until all is over; see ``Spending``."""
+    def _reserve(self, asked: list[ModelCall]) -> Spending | None:
+        """Take the most that the call may cost from its caller's budget; the rest is given back afterwards."""
         if budget is None or self.call.operation == "CountTokens":  # which costs nothing
-            return nullcontext()
+            return None
         spending = budget.reserve(self.caller, asked)
         self.afterwards.callback(self._settle, spending)
         return spending

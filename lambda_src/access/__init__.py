@@ -67,7 +67,7 @@ class Gate:
             os.register_at_fork(after_in_child=self.renew)
             # What is read before a snapshot is taken would be in it.
             if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
-                self._keys.prepare()
+                self.prepare()
 
     def admit(self, event: Any) -> Caller:
         """Return who makes the request of an event.
@@ -78,6 +78,11 @@ class Gate:
         if not is_http(event):
             return Caller("direct", "direct")  # whoever may invoke the function, by IAM
         return self._way(event)
+
+    def prepare(self) -> None:
+        """Fetch the keys before somebody waits for it. Where that fails, the first request tries again."""
+        if self._keys is not None:
+            self._keys.prepare()
 
     def renew(self) -> None:
         """Begin anew, in a process that is a copy of another: with no key, no connection and no lock of that one's."""

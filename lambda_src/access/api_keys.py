@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +59,6 @@ class ApiKeys:
             grace=_GRACE,
             pause=_PAUSE,
         )
-        # At DEBUG botocore logs what it is answered: here, the keys.
-        logging.getLogger("botocore.parsers").setLevel(logging.WARNING)
 
     def caller(self, event: Mapping[str, Any]) -> Caller:
         """Return whose key a request has.

@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 import secrets
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
@@ -27,8 +28,7 @@ from relay.errors import RequestError, UpstreamError, access_error, budget_error
 from relay.telemetry import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from types import TracebackType
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from access.caller import Caller
     from relay.request import ModelCall
@@ -133,7 +133,7 @@ class Budget:
 
 
 class Spending:
-    """What one request takes from its caller's budget. As a context it spans a call, up to its first event.
+    """What one request takes from its caller's budget.
 
     Attributes:
         key: of the item that counts it.
@@ -150,21 +150,20 @@ class Spending:
         self._budget = budget
         self._may_cost = False
 
-    def __enter__(self) -> Self:
-        """Begin a call."""
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        """Note whether it may cost something: not if Bedrock has refused it, or never got it."""
-        refused = isinstance(error, RequestError) or (
-            isinstance(error, UpstreamError) and error.code not in _UNCERTAIN
-        )
-        self._may_cost = self._may_cost or not refused
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Span a call up to its first event, to see whether it may cost: not if Bedrock refused it, or never got it."""
+        try:
+            yield
+        except RequestError:
+            raise
+        except UpstreamError as error:
+            self._may_cost = self._may_cost or error.code in _UNCERTAIN
+            raise
+        except BaseException:
+            self._may_cost = True
+            raise
+        self._may_cost = True
 
     def settle(self, usage: Mapping[str, Any], *, complete: bool) -> None:
         """Give back what the request has not cost. Where that fails it is logged, and stays taken.
@@ -201,7 +200,7 @@ def _new_client() -> Any:
         "dynamodb",
         config=Config(
             connect_timeout=1,
-            read_timeout=2,
+            read_timeout=1,  # two tries and the wait between them fit before the deadline
             retries={"mode": "standard", "total_max_attempts": 2},
             user_agent_extra="rivulet",
         ),

@@ -1,6 +1,7 @@
 """The most tokens that a call can cost, told from its request alone.
 
-Text is tokens of at least one byte each, whoever the model's maker, so it is never more tokens than its JSON has bytes.
+Text is tokens of at least one byte each, whoever the model's maker, so it is never more tokens than its JSON has bytes,
+in whichever of Unicode's forms a model reads it.
 What is no text has a ceiling of its own: an image costs what its pixels do, and a PDF, a video or a file in S3 may hold
 anything, but never more than the model reads at all. Of the output a request names the limit.
 """
@@ -8,12 +9,13 @@ anything, but never more than the model reads at all. Of the output a request na
 from __future__ import annotations
 
 import json
-from base64 import b64encode
-from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unicodedata import normalize
 
 from relay.limits import token_limits
 from relay.models import behind, family
+from relay.shapes import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,12 +36,17 @@ _LONGEST_CONTEXT = 4_000_000
 # kind beside it.
 _IMAGES = frozenset({"image", "images", "image_url", "inputImage"})
 _FILES = frozenset(
-    {"audio", "document", "file", "input_audio", "mediaSource", "s3Location", "systemTool", "video"}
+    {
+        *("audio", "audio_url", "container_upload", "document", "file", "input_audio"),
+        *("mediaSource", "s3Location", "systemTool", "video", "video_url"),
+    }
 )
 _TEXT_FORMATS = ("md", "txt")
 # What names things of the caller's own, and is text to a model whatever they are called.
 _CALLERS_OWN = frozenset({"arguments", "inputSchema", "input_schema", "json", "parameters"})
 _TOOLS = frozenset({"tools", "toolConfig"})
+# What Anthropic's models then write and read besides is in no limit, and not in what Bedrock counts for the answer.
+_CONTEXT_MANAGEMENT = "context_management"
 _BUDGET = "budget_tokens"  # for thinking: with some betas it comes on top of the limit
 
 
@@ -60,46 +67,75 @@ def ceiling(calls: Iterable[ModelCall], settings: Settings) -> Tokens:
     first, *others = calls
     limit = settings.max_tokens or 0
     request = _request(first)
+    models = [behind(call.model, settings) for call in (first, *others)]
     reading = _Reading()
-    text = json.dumps(
-        reading.text_of(request), ensure_ascii=False, default=_base64, separators=(",", ":")
-    )
+    tokens = reading.bytes_of(request) + reading.images * _IMAGE
     has_tools = isinstance(request, dict) and not _TOOLS.isdisjoint(request)
-    tokens = len(text.encode(errors="surrogatepass")) + reading.images * _IMAGE
     tokens += _TEMPLATE_FOR_TOOLS if has_tools else _TEMPLATE
     if reading.files:  # however many, they share what the model reads
-        tokens += max(_context(behind(call.model, settings)) for call in (first, *others))
-    return Tokens(tokens, _most_output(request, limit))
+        tokens += max(map(_context, models))
+    # Where an ARN does not tell whose the model is, nobody knows by which name it reads its limit.
+    least = 0 if all(map(family, models)) else limit
+    return Tokens(tokens, max(_most_output(request, limit), least))
 
 
-@dataclass(slots=True)
-class _Reading:
-    """What has been found in a request besides text."""
+class _Text:
+    """A request, or a part of one, that is text whatever is in it."""
 
-    images: int = 0
-    files: int = 0
+    def bytes_of(self, value: Any) -> int:
+        """Return how long a value's JSON is, without what is no text."""
+        match value:
+            case str():
+                return _length(value)
+            case list():
+                return 1 + sum(1 + self.bytes_of(item) for item in value)
+            case dict():
+                return 1 + sum(
+                    2 + _length(name) + self._member(name, member, value)
+                    for name, member in value.items()
+                )
+            case bytes():
+                return 2 + -(-len(value) // 3) * 4  # in base64
+            case _:
+                return len(json.dumps(value))
 
-    def text_of(self, value: Any) -> Any:
-        """Return a value without what is no text, which is counted."""
-        if isinstance(value, list):
-            return [self.text_of(item) for item in value]
-        if isinstance(value, dict):
-            return {name: self._member(name, member, value) for name, member in value.items()}
-        return value
+    def _member(self, _name: str, member: Any, _block: Mapping[str, Any]) -> int:
+        return self.bytes_of(member)
 
-    def _member(self, name: str, member: Any, block: Mapping[str, Any]) -> Any:
+
+class _Reading(_Text):
+    """A request.
+
+    Attributes:
+        images: how many have been found in it.
+        files: how many have.
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.files = 0
+
+    def _member(self, name: str, member: Any, block: Mapping[str, Any]) -> int:
         if name in _CALLERS_OWN or (name == "input" and "name" in block):  # of a tool
-            return member
+            return _Text().bytes_of(member)
+        if name == _CONTEXT_MANAGEMENT and "compact" in json.dumps(member, default=str):
+            raise invalid(name, "nothing that makes the model write more than it says", "compact")
         kind = block.get("type") if name == "source" else None
         if name in _IMAGES or kind == "image":
             self.images += len(member) if isinstance(member, list) else 1
-            return None
+            return 0
         if (name in _FILES and not _is_text(member)) or (
             kind == "document" and not _is_anthropics_text(member)
         ):
             self.files += 1
-            return None
-        return self.text_of(member)
+            return 0
+        return self.bytes_of(member)
+
+
+def _length(text: str) -> int:
+    """Return how many bytes a text has in JSON, in the longest form that a model may make of it."""
+    forms = (text,) if text.isascii() else (text, normalize("NFC", text), normalize("NFKC", text))
+    return max(len(encode_basestring(form).encode(errors="surrogatepass")) for form in forms)
 
 
 def _is_text(document: Any) -> bool:
@@ -134,7 +170,3 @@ def _most_output(request: Any, limit: int) -> int:
 
 def _context(model: str) -> int:
     return _CONTEXT if family(model) and "llama4" not in model else _LONGEST_CONTEXT
-
-
-def _base64(data: bytes) -> str:
-    return b64encode(data).decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 200
 _NAMELESS = "unknown"
+_REPLACED = re.compile(r"~[0-9a-f]{16}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,11 @@ class Caller:
 def clean(name: str) -> str:
     """Return a name as it is, if it is printable, not blank and of at most 200 characters; or else one that is.
 
-    What takes the place of others ends with their digest, so that no two of them are one to a budget.
+    What takes the place of others ends with their digest, and so does one that looks as if it did: no two of them are
+    one to a budget.
     """
-    if name.isprintable() and name.strip() and len(name) <= LONGEST_NAME:
+    is_fit = name.isprintable() and name.strip() and len(name) <= LONGEST_NAME
+    if is_fit and not _REPLACED.search(name):
         return name
     if not name.strip():
         return _NAMELESS

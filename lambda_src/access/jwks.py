@@ -4,12 +4,9 @@ Where they are is configured, or told by the issuer's discovery document (OpenID
 where tokens are the way in.
 """
 
-# ruff: noqa: TID251  # urllib lets http.client's exceptions through
-
 from __future__ import annotations
 
-import time
-from http.client import HTTPException
+from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -80,7 +77,10 @@ def read_keys(issuer: str, url: str) -> tuple[SigningKey, ...]:
         said = _fetch(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
         if said.get("issuer") != issuer:
             raise Unreadable("the discovery document is of another issuer")
-        url = str(said.get("jwks_uri"))
+        named = str(said.get("jwks_uri"))
+        if not _may_lead(issuer, named):
+            raise Unreadable("InsecureAddress")
+        url = named
     keys = _fetch(url).get("keys")
     found = tuple(_usable(keys if isinstance(keys, list) else ()))
     if not found:
@@ -122,7 +122,7 @@ class _Redirects(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
-        if not is_safe(newurl):
+        if not _may_lead(req.full_url, newurl):
             raise URLError("InsecureRedirect")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -130,26 +130,28 @@ class _Redirects(HTTPRedirectHandler):
 _open = build_opener(_Redirects).open
 
 
+def _may_lead(url: str, to: str) -> bool:
+    """Tell whether an address may name another: one of this machine only if it is on this machine, too."""
+    return is_safe(to) and (urlsplit(to).scheme == "https" or urlsplit(url).hostname in _LOOPBACK)
+
+
 def _fetch(url: str) -> dict[str, Any]:
+    """Return the JSON object at an address.
+
+    It is read in a thread, which is left behind if it takes too long: no timeout of a socket's bounds the looking up of
+    a name, a head that comes line by line, or several redirects.
+    """
     if not is_safe(url):
         raise Unreadable("InsecureAddress")
-    request = Request(url, headers={"accept": "application/json"})  # noqa: S310  # it has a safe scheme
-    until = time.monotonic() + _LONGEST_WAIT
-    body = b""
-    try:
-        with _open(request, timeout=_TIMEOUT) as answer:
-            while piece := answer.read1(_LARGEST):
-                body += piece
-                if len(body) > _LARGEST or time.monotonic() > until:
-                    raise Unreadable("too long an answer")
-    except HTTPError as error:
-        error.close()
-        raise Unreadable(f"HTTP {error.code}") from None
-    except URLError as error:
-        said = error.reason
-        raise Unreadable(said if isinstance(said, str) else type(said).__name__) from None
-    except (OSError, HTTPException, ValueError) as error:
-        raise Unreadable(type(error).__name__) from None
+    outcome: list[bytes | Unreadable] = []
+    reader = Thread(target=lambda: outcome.append(_read(url)), daemon=True)
+    reader.start()
+    reader.join(_LONGEST_WAIT)
+    if not outcome:
+        raise Unreadable("TimeoutError")
+    (body,) = outcome
+    if isinstance(body, Unreadable):
+        raise body
     try:
         document = strict_json.parse(body)
     except ValueError:
@@ -157,3 +159,23 @@ def _fetch(url: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise Unreadable("no JSON object")
     return document
+
+
+def _read(url: str) -> bytes | Unreadable:
+    request = Request(url, headers={"accept": "application/json"})  # noqa: S310  # it has a safe scheme
+    body = b""
+    try:
+        with _open(request, timeout=_TIMEOUT) as answer:
+            while piece := answer.read1(_LARGEST):
+                body += piece
+                if len(body) > _LARGEST:
+                    return Unreadable("too long an answer")
+    except HTTPError as error:
+        error.close()
+        return Unreadable(f"HTTP {error.code}")
+    except URLError as error:
+        said = error.reason
+        return Unreadable(said if isinstance(said, str) else type(said).__name__)
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is not read
+        return Unreadable(type(error).__name__)
+    return body

@@ -9,8 +9,9 @@ because that one drops what it does not know and is silent about a stream that w
 
 from __future__ import annotations
 
-import logging
+import math
 import re
+import time
 from collections.abc import Iterator, Mapping  # noqa: TC003  # fields' types
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -24,6 +25,7 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionClosedError,
     ConnectTimeoutError,
     HTTPClientError,
     IncompleteReadError,
@@ -55,8 +57,26 @@ if TYPE_CHECKING:
 _CAMEL_CASE = re.compile(r"(?<!^)(?=[A-Z])")
 # The member of the answer that is the event stream.
 _STREAMS = {"ConverseStream": "stream", "InvokeModelWithResponseStream": "body"}
+
+
+class _LateClose(Exception):
+    """A connection was closed when Bedrock might have been working on the answer."""
+
+
 # What breaks while botocore reads a body.
 _BODY_ERRORS = (IncompleteReadError, ResponseStreamingError)
+# What else breaks a call, and the code for it: the first that fits.
+_FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((ConnectTimeoutError,), "connect_timeout"),
+    ((ReadTimeoutError, StreamReadTimeoutError), "read_timeout"),
+    ((*_BODY_ERRORS, _LateClose), "connection_lost"),
+    ((BotoConnectionError, HTTPClientError), "connect_failed"),
+    # botocore does not translate what breaks while it reads the body of an error.
+    ((HTTPError, OSError, ResponseParserError), "connection_lost"),
+    ((BotoCoreError,), "misconfigured"),
+    # What botocore trips over in a body that is not as any of Bedrock's.
+    ((AttributeError, TypeError, ValueError), "corrupt"),
+)
 # Those whose answer botocore reads whole; InvokeModel's it leaves to its caller.
 _DOCUMENTS = frozenset({"Converse", "CountTokens"})
 # A parameter and a member of a response that are ours.
@@ -64,6 +84,7 @@ _BODY = "RivuletBody"
 _DOCUMENT = "RivuletDocument"
 # More than a frame ever is: what has arrived is read at once, and nothing is waited for.
 _READ_SIZE = 64 * 1024
+_AT_ONCE = 0.5  # seconds after a request was sent: too soon for a model to have begun
 
 
 # What describes the services. Reading it is most of what a client takes to be made.
@@ -109,13 +130,9 @@ class Bedrock:
             retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
             user_agent_extra="rivulet",
         )
-        if not settings.log_content:
-            # At DEBUG, which Lambda's log configuration can choose for all, they log whole requests. A level of their
-            # own overrides the root's, so one below its default would let them say more than before.
-            for name in ("boto3", "botocore", "urllib3"):
-                logging.getLogger(name).setLevel(logging.WARNING)
         self._client = self._new_client()
         self._is_spoiled = False
+        self._sent_at = -math.inf
 
     def input_shape(self, operation: str) -> Shape:
         """Return botocore's shape of an operation's request."""
@@ -160,11 +177,29 @@ class Bedrock:
         client = new_session().client("bedrock-runtime", config=self._config)
         # Standard retries would repeat a call that Bedrock has accepted and may still be working on, silence and
         # tokens included. Registered first, this has the first word.
-        client.meta.events.register_first("needs-retry.bedrock-runtime", _retry_no_silence)
+        client.meta.events.register_first("needs-retry.bedrock-runtime", self._retry_no_wait)
+        client.meta.events.register("before-send.bedrock-runtime", self._note_sending)
         client.meta.events.register("before-parameter-build.bedrock-runtime", _take_body)
         client.meta.events.register("before-call.bedrock-runtime", _send_body)
         client.meta.events.register("after-call.bedrock-runtime", _keep_document)
         return client
+
+    def _note_sending(self, **_: Any) -> None:
+        self._sent_at = time.monotonic()
+
+    def _retry_no_wait(self, caught_exception: Exception | None, **_: Any) -> bool | None:
+        """Answer botocore's question whether to try again: not what Bedrock may be working on.
+
+        Of the rest botocore knows more. A connection that is closed at once was closed already, while the environment
+        was frozen: Bedrock has not had the request. One that is closed later may have cost something by then.
+        """
+        if isinstance(caught_exception, ReadTimeoutError):
+            return False
+        if isinstance(caught_exception, ConnectionClosedError):
+            if time.monotonic() - self._sent_at < _AT_ONCE:
+                return None
+            raise _LateClose from caught_exception
+        return None
 
     def _call(self, call: ModelCall, watchdog: Watchdog) -> Any:
         if self._is_spoiled:
@@ -204,23 +239,14 @@ def _told_apart() -> Iterator[None]:
     except (ParamValidationError, RecursionError):
         # Not chained: its message repeats the request.
         raise RequestError(400, "invalid_request", "the body does not fit Bedrock's API") from None
-    except ConnectTimeoutError as error:
-        raise transport_error("connect_timeout") from error
-    except (ReadTimeoutError, StreamReadTimeoutError) as error:
-        raise transport_error("read_timeout") from error
-    except _BODY_ERRORS as error:
-        raise transport_error("connection_lost") from error
-    except (BotoConnectionError, HTTPClientError) as error:
-        raise transport_error("connect_failed") from error
-    except (HTTPError, OSError, ResponseParserError) as error:
-        # botocore does not translate what breaks while it reads the body of an error.
-        raise transport_error("connection_lost") from error
-    except BotoCoreError as error:
-        # No region, no credentials, …: the deployment's fault, and nothing that a caller could mend.
-        raise UpstreamError(500, "misconfigured", "This deployment cannot call Bedrock.") from error
-    except (AttributeError, TypeError, ValueError) as error:
-        # What botocore trips over in a body that is not as any of Bedrock's.
-        raise transport_error("corrupt") from error
+    except Exception as error:
+        code = next((code for kinds, code in _FAILURES if isinstance(error, kinds)), None)
+        if code == "misconfigured":
+            # No region, no credentials, …: the deployment's fault, and nothing that a caller could mend.
+            raise UpstreamError(500, code, "This deployment cannot call Bedrock.") from error
+        if code is None:
+            raise
+        raise transport_error(code) from error
 
 
 def _refusal(error: ClientError) -> UpstreamError:
@@ -264,11 +290,6 @@ def _keep_document(http_response: Any, parsed: Any, model: Any, **_: Any) -> Non
     """Keep the document as it came: what botocore makes of it lacks what its service model has not heard of."""
     if model.name in _DOCUMENTS and http_response.status_code < 300:
         parsed[_DOCUMENT] = http_response.content
-
-
-def _retry_no_silence(caught_exception: Exception | None, **_: Any) -> bool | None:
-    """Answer botocore's question whether to try again: not after a read timeout; of the rest it knows more."""
-    return False if isinstance(caught_exception, ReadTimeoutError) else None
 
 
 def _frames(raw: Any, watchdog: Watchdog) -> Generator[Frame, None, None]:

@@ -99,6 +99,14 @@ def read_http(event: Mapping[str, Any]) -> HttpRequest:
     )
 
 
+def source_ip(event: Mapping[str, Any]) -> str | None:
+    """Return the address that an HTTP request came from, as its event tells it; ``None`` where it does not."""
+    context = event["requestContext"]
+    known = context.get("http") or context.get("identity")
+    address = known.get("sourceIp") if isinstance(known, dict) else None
+    return address if isinstance(address, str) else None
+
+
 def headers_of(event: Mapping[str, Any]) -> dict[str, str] | None:
     """Return the headers of an HTTP request's event, by their names in lower case; ``None`` where they are none.
 

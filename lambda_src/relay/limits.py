@@ -27,6 +27,8 @@ _MAX_TOKENS = frozenset(
         "max_gen_len",  # Meta
         "max_completion_tokens",  # OpenAI
         "max_tokens_to_sample",  # Anthropic's text completions
+        "max_output_tokens",  # OpenAI's Responses
+        "maxOutputTokens",  # Google
     }
 )
 
@@ -49,7 +51,9 @@ _GENERATES_NO_TEXT = re.compile(r"embed|rerank|canvas|reel|stability\.|image|ups
 # Where any model may that an ARN does not name.
 _PLACES = frozenset({"", "inferenceConfig", "textGenerationConfig"})
 # How many answers of that length there are to be: OpenAI, Cohere, AI21.
-_ANSWERS = frozenset({"n", "best_of", "num_generations", "numResults"})
+_ANSWERS = frozenset(
+    {"n", "best_of", "num_completions", "num_generations", "num_return_sequences", "numResults"}
+)
 # What models call the messages.
 _CONVERSATIONS = ("messages", "chat_history")
 

@@ -25,7 +25,8 @@ def _finite(text: str) -> float:
 # Far beyond what anyone means, far below what exhausts the stack of whatever reads it next.
 _MAX_DEPTH = 100
 
-# Each takes tens of bytes of memory for the two that it has here; prompts with so many braces do not fit a request.
+# Each takes up to two hundred bytes of memory for the two that it has here; texts with so many braces are longer than
+# models read.
 _MOST_CONTAINERS = 500_000
 
 _decode = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite).decode

@@ -7,6 +7,7 @@ answers are in none of them, unless ``RIVULET_LOG_CONTENT`` says so.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,11 @@ logger = Logger(json_serializer=_serialize)
 metrics = Metrics(provider=measures.Measures())
 # The one call that matters has a subsegment of its own: patching the HTTP libraries would only slow the start.
 tracer = Tracer(auto_patch=False)
+
+# At DEBUG, which Lambda's log configuration can choose for all, these log whole requests: prompts, signatures, session
+# tokens, secrets. A level of their own overrides the root's. Here, before anybody makes a client.
+for _library in ("boto3", "botocore", "urllib3"):
+    logging.getLogger(_library).setLevel(logging.WARNING)
 
 # Bedrock's names for what it counted, and the record's.
 _TOKENS = {

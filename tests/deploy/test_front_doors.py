@@ -181,6 +181,11 @@ def test_the_edge_function_moves_credentials(node: str) -> None:
         "  Object.entries(events).map(([name, event]) => [name, handler(event)]))));"
     )
     moved = json.loads(subprocess.check_output([node, "-e", program], text=True, timeout=60))
+    several = {"value": "Bearer a", "multiValue": [{"value": "Bearer a"}, {"value": "Bearer b"}]}
+    event = json.dumps({"request": {"headers": {"authorization": several}}})
+    twice = f"{MOVE_CREDENTIAL.read_text()}\nconsole.log(JSON.stringify(handler({event})))"
+    request = json.loads(subprocess.check_output([node, "-e", twice], text=True, timeout=60))
+    assert "x-api-key" not in request["headers"]
     for name, (headers, key) in CREDENTIALS.items():
         request = moved[name]
         assert (request["method"], request["uri"]) == ("POST", "/stream")
@@ -245,6 +250,13 @@ def test_rest_api_lets_browsers_ask(synthesise: Synthesise, auth: str) -> None:
     variables = properties(template, "AWS::Lambda::Function")["Environment"]["Variables"]
     assert variables["RIVULET_CORS_ORIGINS"] == "https://app.example.com"
     assert "Cors" not in properties(template, "AWS::Lambda::Url")
+    own_answers = template.find_resources("AWS::ApiGateway::GatewayResponse").values()
+    told = {one["Properties"]["ResponseType"]: one["Properties"] for one in own_answers}
+    assert told.keys() == {"DEFAULT_4XX", "DEFAULT_5XX"}
+    for properties_of in told.values():
+        name = "gatewayresponse.header.Access-Control-Allow-Origin"
+        assert properties_of["ResponseParameters"] == {name: "'*'"}
+    assert not synthesise(**REST_API).find_resources("AWS::ApiGateway::GatewayResponse")
 
 
 @pytest.mark.parametrize(

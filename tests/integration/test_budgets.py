@@ -188,7 +188,7 @@ def test_fifty_callers_at_once_overspend_by_one_stream_at_most(table: Table) -> 
                 spending = budget.reserve(WEB, [CALL])
             except LimitError:
                 return True
-            with spending:
+            with spending.attempt():
                 cost = costs.randint(1_000, sum(spending.reserved))
             spent.append(cost)
             spending.settle(_costing(cost), complete=True)
@@ -234,7 +234,7 @@ def test_a_day_of_utc_ends_at_midnight(table: Table) -> None:
     assert caught.value.headers["retry-after"] == "1"
     assert "it resets at 2026-12-01T00:00:00Z" in caught.value.message
     _budget(1_000, NOON + 43_200).reserve(WEB, [CALL])
-    with spending:
+    with spending.attempt():
         pass
     spending.settle(_costing(7), complete=True)
     items = table.items()
@@ -309,7 +309,7 @@ def test_an_update_whose_answer_was_lost_counts_once(
         assert len(seen) == 2
         assert table.used() == sum(spending.reserved) == spending.used
         seen.clear()  # the next answer is lost as well
-        with spending:
+        with spending.attempt():
             pass
         spending.settle(_costing(7), complete=True)
         assert len(seen) == 2

@@ -209,6 +209,7 @@ def test_a_wrong_key_is_the_clients_own_exception(function: LocalFunction, clien
     refused(client, function, WRONG, 401)
     record = record_of(function, since)
     assert (record["error"], record["status"]) == ("unauthenticated", 401)
+    assert (record["source_ip"], record["auth"]) == ("127.0.0.1", "api-key")
     assert "caller" not in record
 
 

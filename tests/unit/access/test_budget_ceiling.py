@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from access.budget_ceiling import Tokens, ceiling
 from relay import formats
+from relay.errors import RequestError
 from relay.request import ModelCall
 from tests.unit.access.budget_fakes import MODEL, SETTINGS
 from tests.unit.relay.url_events import CLAUDE, NOVA, call_of
@@ -85,6 +86,8 @@ FILES = {
         {"type": "document", **_source(type="base64", media_type="application/pdf", data=DATA)}
     ),
     "OpenAI": _messages({"type": "input_audio", "input_audio": {"data": DATA}}),
+    "OpenAI, a video": _messages({"type": "video_url", "video_url": {"url": "https://a/b"}}),
+    "Anthropic, a container's": _messages({"type": "container_upload", "container_upload": {}}),
     "TwelveLabs": _invoke({"inputPrompt": "a", "mediaSource": {"base64String": DATA}}),
 }
 TEXTS = {
@@ -233,3 +236,41 @@ def test_every_api_names_its_limit(path: str, body: Any, model: str) -> None:
     tokens = ceiling([call], LIMITED)
     assert tokens == Tokens(tokens.input, 100)
     assert TEMPLATE < tokens.input < TEMPLATE + 300
+
+
+@pytest.mark.parametrize(
+    ("text", "longest"), [("é", 2), ("\U0001d160", 12), ("\ufdfa", 33), ("한", 3), ("\ud800", 3)]
+)
+def test_text_costs_its_longest_form(text: str, longest: int) -> None:
+    """Whichever of Unicode's forms a model reads it in, half a surrogate pair included."""
+    plain = _input(_converse({"text": ""}))
+    assert _input(_converse({"text": text * 100})) == plain + longest * 100
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        _messages("a", context_management={"edits": [{"type": "compact_20260112"}]}),
+        _converse(
+            {"text": "a"},
+            additionalModelRequestFields={
+                "context_management": {"edits": [{"type": "compact_20260112"}]}
+            },
+        ),
+    ],
+    ids=["InvokeModel", "Converse"],
+)
+def test_what_is_in_no_limit_is_refused(call: ModelCall) -> None:
+    """A model that compacts writes and reads what nobody counts; other edits cost nothing."""
+    with pytest.raises(RequestError, match="context_management") as caught:
+        _input(call)
+    assert caught.value.status == 400
+    _input(_messages("a", context_management={"edits": [{"type": "clear_tool_uses_20250919"}]}))
+    _input(_messages({"type": "tool_use", "name": "a", "input": {"context_management": "compact"}}))
+
+
+def test_a_model_of_unknown_make_may_write_all_that_is_allowed() -> None:
+    """Nobody knows by which name it reads its limit."""
+    arn = "arn:aws:bedrock:us-east-1:123456789012:imported-model/abc"
+    call = dataclasses.replace(_invoke({"prompt": "a", "maxTokenCount": 1}), model=arn)
+    assert ceiling([call], SETTINGS).output == SETTINGS.max_tokens

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import socket  # noqa: TID251  # an issuer that is slow to the byte
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -120,10 +123,34 @@ def test_an_answer_that_is_too_large(issuer: Issuer) -> None:
 
 
 def test_an_answer_that_takes_too_long(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that comes in drops is given up after some seconds."""
-    monkeypatch.setattr(jwks, "_LONGEST_WAIT", 0.0)
-    with pytest.raises(Unreadable, match="too long an answer"):
-        read_keys(issuer.url, "")
+    """One that comes in drops is given up after some seconds, its head as well as its body."""
+    monkeypatch.setattr(jwks, "_LONGEST_WAIT", 0.2)
+    before = set(threading.enumerate())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=_drops, args=(listener,))
+        server.start()
+        with pytest.raises(Unreadable, match="TimeoutError"):
+            read_keys(issuer.url, f"http://127.0.0.1:{listener.getsockname()[1]}/keys")
+        for thread in set(threading.enumerate()) - before:
+            thread.join(5)
+
+
+def _drops(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(20):
+            time.sleep(0.02)
+            connection.sendall(b"x: y\r\n")
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:9001/keys", "http://localhost/keys"])
+def test_an_issuer_elsewhere_leads_nowhere_on_this_machine(target: str) -> None:
+    """Lambda's own interfaces are on it."""
+    assert not jwks._may_lead("https://issuer.example.com/", target)
+    assert jwks._may_lead("http://127.0.0.1:8000/", target)
+    assert jwks._may_lead("https://issuer.example.com/", "https://keys.example.com/")
 
 
 def test_nobody_answers() -> None:

@@ -14,12 +14,15 @@ from botocore.awsrequest import AWSResponse
 from botocore.parsers import ResponseParserError
 from urllib3 import exceptions as urllib3
 
-from relay.errors import RelayError
+from relay.bedrock import Bedrock
+from relay.errors import RelayError, UpstreamError
 from relay.watchdog import Watchdog
 from tests.frames import LAST_CHUNK, MESSAGE_START, chunk
+from tests.unit.relay.conftest import ENVIRONMENT
 from tests.unit.relay.fake_boto import (
     CALLS,
     SECRET,
+    SETTINGS,
     EventStream,
     Noting,
     Raw,
@@ -27,11 +30,11 @@ from tests.unit.relay.fake_boto import (
     answers,
     read,
 )
+from tests.upstream import Upstream, fin
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
-
-    from relay.bedrock import Bedrock
 
 
 def test_the_client_is_as_the_settings_say(bedrock: Bedrock) -> None:
@@ -278,3 +281,27 @@ def test_no_library_logs_what_was_said(level: int) -> None:
             assert logging.getLogger(name).getEffectiveLevel() == logging.WARNING
     finally:
         root.setLevel(before)
+
+
+@pytest.mark.parametrize(
+    ("wait", "asked", "code"), [(0.0, 2, "connect_failed"), (0.3, 1, "connection_lost")]
+)
+def test_what_bedrock_may_be_working_on_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch, wait: float, asked: int, code: str
+) -> None:
+    """A connection that is closed at once was closed before; one that is closed later may have cost something."""
+    monkeypatch.setattr("relay.bedrock._AT_ONCE", 0.2)
+
+    def closes(connection: socket.socket) -> bool:
+        time.sleep(wait)
+        return fin(connection)
+
+    with Upstream(closes) as upstream:
+        for name, value in ENVIRONMENT.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", upstream.url)
+        bedrock = Bedrock(SETTINGS)
+        with pytest.raises(UpstreamError) as caught, bedrock.stream(a_call(), Noting()):
+            pass
+        bedrock._client.close()
+    assert (caught.value.code, len(upstream.requests)) == (code, asked)
