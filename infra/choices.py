@@ -102,10 +102,10 @@ def one_of(*choices: T) -> Callable[[object], T]:
 
 def boolean(value: object) -> bool:
     """Read true or false, JSON's own or typed."""
-    if value in ("true", "false"):
-        return value == "true"
     if isinstance(value, bool):
         return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):  # Python writes True
+        return value.lower() == "true"
     raise ValueError("expected true or false")
 
 
@@ -120,7 +120,9 @@ def text(pattern: str, expected: str, *, optional: bool = False) -> Callable[[ob
     return read
 
 
-def texts(check: Callable[[str], object], *, least: int = 0) -> Callable[[object], tuple[str, ...]]:
+def texts(
+    check: Callable[[str], object], *, least: int = 0, most: int = 1000
+) -> Callable[[object], tuple[str, ...]]:
     """Read a list, typed as `a,b` or written as JSON's own, each of its items checked."""
 
     def read(value: object) -> tuple[str, ...]:
@@ -130,6 +132,8 @@ def texts(check: Callable[[str], object], *, least: int = 0) -> Callable[[object
         listed = tuple(str(item).strip() for item in items if str(item).strip())
         if len(listed) < least or len(set(listed)) < len(listed):
             raise ValueError(f"expected at least {least}, none of them twice")
+        if len(listed) > most:
+            raise ValueError(f"expected at most {most}")
         for item in listed:
             try:
                 check(item)

@@ -89,8 +89,10 @@ class Config:
     web_acl_arn: str = _choice(
         "", choices.text(_WEB_ACL, "the ARN of a web ACL in WAFv2", optional=True)
     )
+    # API Gateway's, whose role for them is a setting of the whole account and region.
+    access_logs: bool = _choice(default=True, read=choices.boolean)
     # Browsers on these may call; on none, where it is empty.
-    cors_origins: tuple[str, ...] = _choice((), choices.texts(cors.origin))
+    cors_origins: tuple[str, ...] = _choice((), choices.texts(cors.origin, most=100))  # Lambda's
     architecture: str = _choice("arm64", choices.one_of("arm64", "x86_64"))
     # The work is waiting, and waiting is billed by memory. Lambda gives CPU in proportion to it:
     # 256 MB holds the process (about 55 MB) and makes its 0.3 s of start-up last 2 s at worst.
@@ -165,20 +167,22 @@ class Config:
     def from_context(cls, context: Mapping[str, Any]) -> Config:
         """Take the choices out of CDK's context, of which the rest belongs to CDK.
 
-        CDK's own keys all have a ':' or a '/' in them, so any other is meant for this app, as is one
-        that someone prefixed with its name; one that is not known is a slip, not to be passed over.
+        CDK's own keys have a ':', a '/' or a '-' in them, and ours have none. So any other is meant for
+        this app, and so is one of ours with dashes, or with this app's name before it; one that is not
+        known is a slip, not to be passed over.
 
         Raises:
             ConfigError: a key is not known, or its value is not what it needs.
         """
         keys = [choice.name for choice in fields(cls)]
-        theirs = re.compile(r"(?!rivulet).*[:/]")
-        ours = {key: value for key, value in context.items() if not theirs.match(key)}
-        for key in ours:
-            if key not in keys:
-                near = get_close_matches(key, keys, n=1)
-                expected = (
-                    f"did you mean {near[0]}?" if near else f"expected one of {', '.join(keys)}"
-                )
-                raise ConfigError(f"unknown context key; {expected}; got {key!r}")
+        ours = {key: value for key, value in context.items() if key in keys}
+        for key in context.keys() - ours.keys():
+            name = re.sub("^rivulet[:/._-]*", "", key)
+            is_ours = name != key or not re.search("[-:/]", key)
+            near = get_close_matches(
+                name.replace("-", "_"), keys, n=1, cutoff=0.6 if is_ours else 0.9
+            )
+            if is_ours or near:
+                hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(keys)}"
+                raise ConfigError(f"unknown context key: got {key!r}; {hint}")
         return cls(**ours)

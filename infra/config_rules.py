@@ -32,6 +32,7 @@ _ONLY_WITH: Mapping[str, tuple[str, tuple[object, ...]]] = {
     "domain_name": ("front_door", ("cloudfront", "api-gateway")),
     "certificate_arn": ("front_door", ("cloudfront", "api-gateway")),
     "web_acl_arn": ("front_door", ("cloudfront", "api-gateway")),
+    "access_logs": ("front_door", ("api-gateway",)),
     "alarm_topic_arn": ("alarms", (True,)),
     "alarm_error_percent": ("alarms", (True,)),
     "alarm_first_token_seconds": ("alarms", (True,)),

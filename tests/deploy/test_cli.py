@@ -51,7 +51,7 @@ def test_app_synthesises_offline(tmp_path: Path) -> None:
     ("context", "message"),
     [
         ({"memory_mb": "64"}, "memory_mb: expected a whole number from 128 to 10240; got '64'"),
-        ({"memory": "512"}, "unknown context key; did you mean memory_mb?; got 'memory'"),
+        ({"memory": "512"}, "unknown context key: got 'memory'; did you mean memory_mb?"),
     ],
     ids=["value", "key"],
 )

@@ -49,8 +49,6 @@ match sys.argv[1:]:
     case ["configure", "export-credentials", "--format", "env"]:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             print(f"export {{name}}={{os.environ[name]}}")
-    case ["configure", "get", "region"]:
-        print(os.environ["AWS_REGION"])
     case ["cloudformation", "describe-stacks", "--stack-name", name, "--query", query, "--output", "text"]:
         stacks = boto3.client("cloudformation").describe_stacks(StackName=name)
         print(*jmespath.search(query, stacks), sep="\\t")
@@ -88,12 +86,12 @@ def test_every_target_is_one_of_the_makefiles() -> None:
 
 def test_a_newcomer_deploys_calls_and_removes(cloud: Cloud, tmp_path: Path) -> None:
     """The commands work as they are written, in this order, and leave nothing behind."""
-    install, deploy, *call = commands(DEPLOY)
+    install, bootstrap, deploy, *call = commands(DEPLOY)
     assert (install, deploy) == ("make install", "npx cdk deploy")
     assert re.search(r"`(npx cdk destroy)`", DEPLOY)
     with tls_front(cloud.endpoint, tmp_path, f"*.lambda-url.{REGION}.on.aws") as front:
         environment = newcomer(cloud, tmp_path, front)
-        shell("npx cdk bootstrap", environment)
+        shell(bootstrap, environment)
         shell(deploy, environment)
         functions = cloud.client("lambda").list_functions()["Functions"]
         (name,) = [function["FunctionName"] for function in functions]

@@ -145,6 +145,7 @@ def test_reads(key: str, given: Any, value: Any) -> None:
         ("prices", NOVA, "model=input/output"),
         ("cors_origins", "app.example.com", "an origin"),
         ("cors_origins", "https://app.example.com/", "an origin"),
+        ("cors_origins", [f"https://a{n}.example.com" for n in range(101)], "at most 100"),
         ("architecture", "arm", "one of arm64, x86_64"),
         ("memory_mb", "64", "a whole number from 128 to 10240"),
         ("memory_mb", 10_241, "a whole number from 128 to 10240"),
@@ -370,6 +371,7 @@ def test_names_the_item() -> None:
     [
         ("memory", "did you mean memory_mb?"),
         ("rivulet:memory_mb", "did you mean memory_mb?"),
+        ("model-ids", "did you mean model_ids?"),
         ("zzz", "expected one of stack_name, model_ids"),
     ],
 )
@@ -377,13 +379,20 @@ def test_refuses_an_unknown_key(key: str, message: str) -> None:
     """A key that nobody reads is refused, with the nearest one that somebody does."""
     with pytest.raises(ConfigError) as caught:
         Config.from_context({key: "1"})
+    assert str(caught.value).startswith(f"unknown context key: got {key!r}; ")
     assert message in str(caught.value)
-    assert str(caught.value).endswith(f"got {key!r}")
 
 
 def test_leaves_the_cdk_its_own_keys() -> None:
-    """The CDK's own context keys, each with a colon or a slash, are none of our business."""
-    theirs = {"aws:cdk:bundling-stacks": ["**"], "@aws-cdk/core:newStyleStackSynthesis": True}
+    """The CDK's own context keys, each with a colon, a slash or a dash, are none of our business."""
+    theirs = {
+        "aws:cdk:bundling-stacks": ["**"],
+        "@aws-cdk/core:newStyleStackSynthesis": True,
+        "availability-zones:account=123456789012:region=eu-west-1": ["eu-west-1a"],
+        # What `cdk cli-telemetry --disable` and `cdk acknowledge` write.
+        "cli-telemetry": False,
+        "acknowledged-issue-numbers": [34892],
+    }
     assert Config.from_context(theirs) == Config()
 
 
