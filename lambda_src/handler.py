@@ -32,8 +32,9 @@ from relay.fallback import calls, first_answer
 from relay.grammar import well_formed
 from relay.http_request import is_http, source_ip
 from relay.lanes import lane_of
+from relay.model_call import ModelCall, Reply
 from relay.models import name_of
-from relay.request import ModelCall, Reply, cross_origin, preflight, read_request, refuse
+from relay.request import cross_origin, preflight, read_request, refuse
 from relay.settings import Settings
 from relay.telemetry import Record, logger, metrics, tracer
 from relay.watchdog import Heartbeat, Watchdog

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from access.caller import Caller
-    from relay.request import ModelCall
+    from relay.model_call import ModelCall
     from relay.settings import Settings
 
 _KEPT = timedelta(days=3)  # after its day, for whoever asks how much was used

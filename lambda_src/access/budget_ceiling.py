@@ -20,7 +20,7 @@ from relay.shapes import invalid
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from relay.request import ModelCall
+    from relay.model_call import ModelCall
     from relay.settings import Settings
 
 # Tokens that a model's maker adds to a prompt, and to one with tools, some of which models know by name alone.

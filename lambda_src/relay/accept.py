@@ -4,8 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from relay.errors import RequestError
+from relay.http_request import check_content_type
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from relay.formats import Format
+    from relay.http_request import HttpRequest
+
+
+def negotiate(
+    http: HttpRequest, offered: Mapping[str, Format], otherwise: Format | None = None
+) -> Format:
+    """Return the wire format for the answer; check that the question comes in JSON."""
+    check_content_type(http)
+    wanted = http.headers.get("accept")
+    media_type = choose(wanted, offered)
+    if media_type is None and otherwise is not None:
+        return otherwise
+    if media_type is None:
+        message = f"accept: expected one of {', '.join(offered)}, got {str(wanted)[:100]}"
+        raise RequestError(406, "not_acceptable", message)
+    return offered[media_type]
 
 
 def choose(accept: str | None, offered: Iterable[str]) -> str | None:

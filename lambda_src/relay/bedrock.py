@@ -49,7 +49,7 @@ from relay.watchdog import Interrupt
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from relay.request import ModelCall
+    from relay.model_call import ModelCall
     from relay.settings import Settings
     from relay.shapes import Shape
     from relay.watchdog import Watchdog

@@ -15,7 +15,7 @@ from relay.telemetry import logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from relay.request import ModelCall
+    from relay.model_call import ModelCall
 
 Answer = TypeVar("Answer")
 

@@ -134,6 +134,19 @@ def _path(event: Mapping[str, Any]) -> Any:
     return event.get("rawPath") if "http" in event["requestContext"] else event.get("path")
 
 
+def check_content_type(http: HttpRequest) -> None:
+    """Refuse a body that is not said to be JSON; of some nothing is said.
+
+    Raises:
+        RequestError: it is said to be something else; 415.
+    """
+    # The last is what AWS SDKs call a body of which they were told nothing.
+    is_json = http.content_type in {"", "application/json", "application/octet-stream"}
+    if not is_json and not http.content_type.endswith("+json"):
+        message = f"content-type: expected application/json, got {http.content_type[:100]}"
+        raise RequestError(415, "unsupported_media_type", message)
+
+
 def parse_json(body: bytes) -> Any:
     """Return what a body's JSON says.
 

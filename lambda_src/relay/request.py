@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from relay import __version__, accept, cors, formats, models, strict_json
+from relay import __version__, accept, bedrock_api, cors, formats, models, strict_json
 from relay.errors import RequestError
 from relay.formats import plain_errors
-from relay.http_request import headers_of, is_http, parse_json, path_of, read_http, too_large
-from relay.limits import check_invoke, check_messages, limited_converse, limited_json, to_json
-from relay.shapes import Shape, convert, describe, invalid
+from relay.http_request import (
+    check_content_type,
+    headers_of,
+    is_http,
+    parse_json,
+    path_of,
+    read_http,
+    too_large,
+)
+from relay.limits import check_invoke, check_messages, limited_converse, to_json
+from relay.model_call import ModelCall, Reply
+from relay.shapes import convert, describe, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,48 +34,8 @@ if TYPE_CHECKING:
     from relay.errors import RelayError
     from relay.formats import Format, Refusal
     from relay.http_request import HttpRequest
+    from relay.model_call import Request, Shapes
     from relay.settings import Settings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """An answer that needs no Bedrock: JSON, or nothing at all."""
-
-    body: Any = None
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCall:
-    """A call of one of Bedrock's APIs.
-
-    Attributes:
-        route: the route it came by, for the records.
-        operation: the API's name, such as ``ConverseStream``.
-        model: the id of an allowed model.
-        parameters: boto3's keyword arguments, ``modelId`` among them.
-        body: what is sent in place of the body that boto3 would make of its arguments, where the caller wrote Bedrock's
-            own: what this boto3 has not heard of gets there, too.
-        format: the wire format of the answer.
-    """
-
-    route: str
-    operation: str
-    model: str
-    parameters: Mapping[str, Any]
-    body: bytes | None = None
-    format: Format
-
-
-Request: TypeAlias = Reply | ModelCall
-
-
-class Shapes(Protocol):
-    """Where the shapes of Bedrock's requests come from."""
-
-    def input_shape(self, operation: str) -> Shape:
-        """Return the shape of an operation's request."""
 
 
 def read_request(event: Any, settings: Settings, shapes: Shapes) -> Request:
@@ -139,7 +107,7 @@ def _health(_http: HttpRequest, _match: Any, _settings: Settings, _shapes: Shape
 
 
 def _stream(http: HttpRequest, _match: Any, settings: Settings, shapes: Shapes) -> Request:
-    chosen = _negotiate(http, formats.CONVERSE)
+    chosen = accept.negotiate(http, formats.CONVERSE)
     body = parse_json(http.body(settings.max_request_bytes))
     return _conversation(body, chosen, "/stream", settings, shapes)
 
@@ -185,97 +153,9 @@ def _conversation(
     )
 
 
-def _converse(
-    operation: str, http: HttpRequest, match: re.Match[str], settings: Settings, _shapes: Shapes
-) -> Request:
-    """Read a request to Bedrock's own Converse or ConverseStream; it is sent as it came."""
-    _check_content_type(http)
-    model = models.resolve_encoded(match["model"], settings)
-    data = http.body(settings.max_request_bytes)
-    body = parse_json(data)
-    if not isinstance(body, dict):
-        raise invalid("", "a JSON object", describe(body))
-    return ModelCall(
-        route=f"/model/{{modelId}}/{_PATHS[operation]}",
-        operation=operation,
-        model=model,
-        parameters={"modelId": model},
-        body=limited_json(data, body, settings),
-        format=formats.CONVERSE_FRAMES if operation == "ConverseStream" else formats.DOCUMENT,
-    )
-
-
-# InvokeModel's parameters that travel as headers, under the names of Bedrock's own API.
-_INVOKE_HEADERS = {
-    "x-amzn-bedrock-trace": "trace",
-    "x-amzn-bedrock-guardrailidentifier": "guardrailIdentifier",
-    "x-amzn-bedrock-guardrailversion": "guardrailVersion",
-    "x-amzn-bedrock-performanceconfig-latency": "performanceConfigLatency",
-    "x-amzn-bedrock-service-tier": "serviceTier",
-    "x-amzn-bedrock-request-metadata": "requestMetadata",
-}
-_INVOKE_STREAM_HEADERS = {"x-amzn-bedrock-accept": "accept", **_INVOKE_HEADERS}
-
-
-def _invoke(
-    operation: str, http: HttpRequest, match: re.Match[str], settings: Settings, shapes: Shapes
-) -> Request:
-    """Read a request to Bedrock's own InvokeModel; the body is the model's business, and sent as it came."""
-    if operation == "InvokeModel":
-        _check_content_type(http)
-        chosen, named = formats.DOCUMENT, _INVOKE_HEADERS
-    else:
-        # SDKs name the media type of the documents within rather than that of their stream.
-        chosen = _negotiate(http, formats.INVOKE, formats.INVOKE_FRAMES)
-        named = _INVOKE_STREAM_HEADERS
-    model = models.resolve_encoded(match["model"], settings)
-    headers = {name: http.headers[h] for h, name in named.items() if h in http.headers}
-    for name, value in headers.items():
-        if not (value.isascii() and value.isprintable()):  # it goes to Bedrock as a header again
-            raise invalid(name, "printable ASCII", describe(value))
-    body = http.body(settings.max_request_bytes)
-    # Refused here rather than by Bedrock, but sent as it came.
-    check_invoke(models.behind(model, settings), parse_json(body), body, settings)
-    shape = shapes.input_shape(operation)
-    parameters = {
-        "modelId": model,
-        "body": body,
-        "contentType": "application/json",
-        **{name: convert(value, shape.members[name], name) for name, value in headers.items()},
-    }
-    return ModelCall(
-        route=f"/model/{{modelId}}/{_PATHS[operation]}",
-        operation=operation,
-        model=model,
-        parameters=parameters,
-        format=chosen,
-    )
-
-
-def _count_tokens(
-    http: HttpRequest, match: re.Match[str], settings: Settings, _shapes: Shapes
-) -> Request:
-    """Read a request to Bedrock's own CountTokens."""
-    _check_content_type(http)
-    named = models.resolve_encoded(match["model"], settings)
-    model = models.foundation_model(models.behind(named, settings))
-    data = http.body(settings.max_request_bytes)
-    body = parse_json(data)
-    if not isinstance(body, dict):
-        raise invalid("", "a JSON object", describe(body))
-    return ModelCall(
-        route=f"/model/{{modelId}}/{_PATHS['CountTokens']}",
-        operation="CountTokens",
-        model=model,
-        parameters={"modelId": model, "input": {"converse": {}}},
-        body=data,
-        format=formats.DOCUMENT,
-    )
-
-
 def _api(http: HttpRequest, _match: Any, settings: Settings, shapes: Shapes) -> Request:
     """Read a request to an API that is turned into Bedrock's."""
-    _check_content_type(http)
+    check_content_type(http)
     body = parse_json(http.body(settings.max_request_bytes))
     if not isinstance(body, dict):
         raise invalid("", "a JSON object", describe(body))
@@ -328,53 +208,12 @@ def _is_anthropics(headers: Mapping[str, str]) -> bool:
     return "anthropic-version" in headers
 
 
-# Bedrock's own paths, by operation.
-_PATHS = {
-    "ConverseStream": "converse-stream",
-    "Converse": "converse",
-    "InvokeModelWithResponseStream": "invoke-with-response-stream",
-    "InvokeModel": "invoke",
-    "CountTokens": "count-tokens",
-}
-_READERS: Mapping[str, Callable[..., Request]] = {
-    "ConverseStream": partial(_converse, "ConverseStream"),
-    "Converse": partial(_converse, "Converse"),
-    "InvokeModelWithResponseStream": partial(_invoke, "InvokeModelWithResponseStream"),
-    "InvokeModel": partial(_invoke, "InvokeModel"),
-    "CountTokens": _count_tokens,
-}
 _ROUTES: tuple[tuple[str, re.Pattern[str], Callable[..., Request]], ...] = (
     ("POST", re.compile(r"/stream"), _stream),
-    *(
-        ("POST", re.compile(rf"/model/(?P<model>.+)/{path}"), _READERS[operation])
-        for operation, path in _PATHS.items()
-    ),
+    *bedrock_api.ROUTES,
     *(("POST", re.compile(re.escape(path)), _api) for path in formats.APIS),
     ("GET", re.compile(r"/v1/models"), _models),
     ("GET", re.compile(r"/v1/models/(?P<model>.+)"), _model),
     ("GET", re.compile(r"/ui/chat/[^/]+/stream"), _no_stream),
     ("GET", re.compile(r"/health"), _health),
 )
-
-
-def _negotiate(
-    http: HttpRequest, offered: Mapping[str, Format], otherwise: Format | None = None
-) -> Format:
-    """Return the wire format for the answer; check that the question comes in JSON."""
-    _check_content_type(http)
-    wanted = http.headers.get("accept")
-    media_type = accept.choose(wanted, offered)
-    if media_type is None and otherwise is not None:
-        return otherwise
-    if media_type is None:
-        message = f"accept: expected one of {', '.join(offered)}, got {str(wanted)[:100]}"
-        raise RequestError(406, "not_acceptable", message)
-    return offered[media_type]
-
-
-def _check_content_type(http: HttpRequest) -> None:
-    # The last is what AWS SDKs call a body of which they were told nothing.
-    is_json = http.content_type in {"", "application/json", "application/octet-stream"}
-    if not is_json and not http.content_type.endswith("+json"):
-        message = f"content-type: expected application/json, got {http.content_type[:100]}"
-        raise RequestError(415, "unsupported_media_type", message)

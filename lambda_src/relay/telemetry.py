@@ -36,7 +36,7 @@ from relay.tempo import Tempo, milliseconds
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from relay.request import ModelCall
+    from relay.model_call import ModelCall
 
 
 def _serialize(record: Any) -> str:

@@ -265,7 +265,8 @@ def test_rest_api_lets_browsers_ask(synthesise: Synthesise, auth: str) -> None:
 )
 def test_what_browsers_may_ask_reaches_no_model(path: str) -> None:
     """Whatever is sent with the method that needs no signature, the function calls nothing for it."""
-    from relay.request import Reply, read_request
+    from relay.model_call import Reply
+    from relay.request import read_request
     from relay.settings import Settings
 
     event = {

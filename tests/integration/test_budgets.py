@@ -32,7 +32,7 @@ from local.function import LocalFunction
 from local.pace import IMMEDIATE, Pace
 from relay import formats
 from relay.errors import AccessError, LimitError
-from relay.request import ModelCall
+from relay.model_call import ModelCall
 from relay.settings import Settings
 from tests.caller import ask
 from tests.integration.clients.honest import MODEL, QUESTION, invoke_body, usage

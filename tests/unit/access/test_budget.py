@@ -22,7 +22,7 @@ from relay.errors import (
     limit_error,
     transport_error,
 )
-from relay.request import ModelCall
+from relay.model_call import ModelCall
 from tests.unit.access.budget_fakes import MODEL, NOON, SECRET, Table, a_budget, refusal
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from access.budget_ceiling import Tokens, ceiling
 from relay import formats
 from relay.errors import RequestError
-from relay.request import ModelCall
+from relay.model_call import ModelCall
 from tests.unit.access.budget_fakes import MODEL, SETTINGS
 from tests.unit.relay.url_events import CLAUDE, NOVA, call_of
 from tests.unit.relay.url_events import SETTINGS as UNLIMITED

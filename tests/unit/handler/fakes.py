@@ -20,7 +20,7 @@ from tests.unit.relay.fake_boto import Raw
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from relay.request import ModelCall
+    from relay.model_call import ModelCall
     from relay.shapes import Shape
     from relay.watchdog import Watchdog
 

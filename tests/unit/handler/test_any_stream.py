@@ -19,7 +19,7 @@ from tests.unit.handler import fakes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from relay.request import ModelCall
+    from relay.model_call import ModelCall
     from relay.watchdog import Watchdog
 
 CONVERSE, INVOKE = "ConverseStream", "InvokeModelWithResponseStream"

@@ -19,7 +19,7 @@ from tests.unit.handler.fakes import MODEL, SECRET, WHOLE, OurBug, record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from relay.request import ModelCall
+    from relay.model_call import ModelCall
     from relay.watchdog import Watchdog
 
 NOVA = "us.amazon.nova-lite-v1:0"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay import formats
 from relay.errors import transport_error
-from relay.request import ModelCall
+from relay.model_call import ModelCall
 from relay.settings import Settings
 from relay.watchdog import Interrupt, Watchdog
 

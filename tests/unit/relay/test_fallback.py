@@ -9,7 +9,7 @@ import pytest
 from relay import fallback, formats
 from relay.errors import RequestError, UpstreamError, bedrock_error, limit_error, transport_error
 from relay.fallback import calls, first_answer
-from relay.request import ModelCall
+from relay.model_call import ModelCall
 
 if TYPE_CHECKING:
     from relay.errors import RelayError

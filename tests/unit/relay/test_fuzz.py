@@ -28,8 +28,9 @@ from relay.formats import CONVERSE_FRAMES, INVOKE_FRAMES, NDJSON, SSE, TEXT
 from relay.grammar import well_formed
 from relay.lanes import lane_of
 from relay.limits import _MAX_TOKENS
+from relay.model_call import ModelCall, Reply, Request
 from relay.models import foundation_model
-from relay.request import ModelCall, Reply, Request, read_request, refuse
+from relay.request import read_request, refuse
 from relay.settings import Settings
 from relay.watchdog import Watchdog
 from streaming_runtime import ResponseClosed

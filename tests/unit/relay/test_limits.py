@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from relay.errors import RequestError
 from relay.limits import check_invoke, limited_converse
-from relay.request import ModelCall, read_request
+from relay.model_call import ModelCall
+from relay.request import read_request
 from relay.settings import Settings
 from tests.unit.relay.test_request import BotocoreShapes
 

@@ -22,7 +22,7 @@ from relay.bedrock import Bedrock
 from relay.errors import LimitError, UpstreamError
 from relay.events import Failure, Start
 from relay.lanes import document_events
-from relay.request import ModelCall
+from relay.model_call import ModelCall
 from relay.settings import Settings
 from relay.watchdog import Watchdog
 from tests.frames import MESSAGE_START, MESSAGE_STOP, METADATA

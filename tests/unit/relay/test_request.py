@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from relay import __version__, formats
 from relay.errors import RequestError
 from relay.http_request import is_http
-from relay.request import ModelCall, Reply, Request, read_request
+from relay.model_call import ModelCall, Reply, Request
+from relay.request import read_request
 from relay.settings import Settings
 
 if TYPE_CHECKING:

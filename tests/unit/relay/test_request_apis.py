@@ -10,7 +10,8 @@ import pytest
 
 from relay import formats
 from relay.errors import RequestError, bedrock_error, limit_error
-from relay.request import Reply, read_request, refuse
+from relay.model_call import Reply
+from relay.request import read_request, refuse
 from relay.settings import Settings
 from tests.strategies.api_requests import BODIES
 from tests.unit.relay.test_request import BotocoreShapes

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from relay import formats
 from relay.errors import RequestError
-from relay.request import ModelCall, read_request
+from relay.model_call import ModelCall
+from relay.request import read_request
 from tests.strategies.values import OBJECTS, written
 from tests.unit.relay.test_request import MODEL as SERVICE
 from tests.unit.relay.test_request import BotocoreShapes

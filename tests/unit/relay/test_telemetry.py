@@ -31,7 +31,7 @@ from relay.events import (
     Unknown,
 )
 from relay.measures import MEASURES
-from relay.request import ModelCall
+from relay.model_call import ModelCall
 from relay.telemetry import Record
 from tests.frames import chunk, frames
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from relay.errors import RequestError
-from relay.request import ModelCall, Reply, Request, read_request, refuse
+from relay.model_call import ModelCall, Reply, Request
+from relay.request import read_request, refuse
 from relay.settings import Settings
 from tests.unit.relay.test_request import BotocoreShapes
 
