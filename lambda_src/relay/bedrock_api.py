@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from relay import accept, formats, models
-from relay.http_request import check_content_type, parse_json
+from relay.http_request import check_content_type, parse_json, parse_object
 from relay.limits import check_invoke, limited_json
 from relay.model_call import ModelCall
 from relay.shapes import convert, describe, invalid
@@ -27,9 +27,7 @@ def _converse(
     check_content_type(http)
     model = models.resolve_encoded(match["model"], settings)
     data = http.body(settings.max_request_bytes)
-    body = parse_json(data)
-    if not isinstance(body, dict):
-        raise invalid("", "a JSON object", describe(body))
+    body = parse_object(data)
     return ModelCall(
         route=f"/model/{{modelId}}/{_PATHS[operation]}",
         operation=operation,
@@ -95,9 +93,7 @@ def _count_tokens(
     named = models.resolve_encoded(match["model"], settings)
     model = models.foundation_model(models.behind(named, settings))
     data = http.body(settings.max_request_bytes)
-    body = parse_json(data)
-    if not isinstance(body, dict):
-        raise invalid("", "a JSON object", describe(body))
+    parse_object(data)
     return ModelCall(
         route=f"/model/{{modelId}}/{_PATHS['CountTokens']}",
         operation="CountTokens",

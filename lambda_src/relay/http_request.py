@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from relay import strict_json
 from relay.errors import RequestError
-from relay.shapes import invalid
+from relay.shapes import describe, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,6 +162,18 @@ def parse_json(body: bytes) -> Any:
     except ValueError:
         got = "something else"
     raise invalid("", "JSON", got)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Return the object that a body's JSON is.
+
+    Raises:
+        RequestError: it is none.
+    """
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        raise invalid("", "a JSON object", describe(value))
+    return value
 
 
 def too_large(limit: int) -> NoReturn:

@@ -20,6 +20,7 @@ from relay.http_request import (
     headers_of,
     is_http,
     parse_json,
+    parse_object,
     path_of,
     read_http,
     too_large,
@@ -156,9 +157,7 @@ def _conversation(
 def _api(http: HttpRequest, _match: Any, settings: Settings, shapes: Shapes) -> Request:
     """Read a request to an API that is turned into Bedrock's."""
     check_content_type(http)
-    body = parse_json(http.body(settings.max_request_bytes))
-    if not isinstance(body, dict):
-        raise invalid("", "a JSON object", describe(body))
+    body = parse_object(http.body(settings.max_request_bytes))
     name = body.get("model")
     if name is not None and not isinstance(name, str):
         raise invalid("model", "text", describe(name))
