@@ -69,9 +69,9 @@ class Alarms(Construct):
         return self._alarm(
             "Crashes",
             "Invocations end of which the function tells nothing: it does not start, for want of a "
-            "setting, a permission or a module, or Lambda kills it, for want of memory. Callers get "
-            "502. The log has the reason, near INIT_START and REPORT; the saved query 'Memory' tells "
-            "whether it was that. If it began with a deployment, undo that.",
+            "setting, a permission or a module, or Lambda kills it, for want of memory or time. Callers "
+            "get 502, or half an answer. The saved query 'Latest crashes' has them, and the log their "
+            "reasons; 'Memory' tells whether it was that. If it began with a deployment, undo that.",
             self._metrics.crashes(),
             threshold=1,
             datapoints=2,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from aws_cdk import ArnFormat, RemovalPolicy, Stack
+from aws_cdk import ArnFormat, Aws, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
@@ -33,10 +33,12 @@ class ApiKeys(Construct):
         self.secret: secretsmanager.ISecret
         if not existing:
             self.secret = self._made()
-            self.secret_id = self._arn = self.secret.secret_arn
+            self.secret_id = self.secret.secret_arn
+            self._arns = [self.secret_id]
             return
         self.secret_id = existing
         if existing.startswith("arn:"):
+            # Or its name ends like that, and this is the ARN without what was added: both are allowed.
             is_complete = _SUFFIX.fullmatch(existing)
             find = (
                 secretsmanager.Secret.from_secret_complete_arn
@@ -44,21 +46,24 @@ class ApiKeys(Construct):
                 else secretsmanager.Secret.from_secret_partial_arn
             )
             self.secret = find(self, "Secret", existing)
-            self._arn = existing if is_complete else existing + _ANY_SUFFIX
+            self._arns = [*([existing] if is_complete else []), existing + _ANY_SUFFIX]
         else:
             self.secret = secretsmanager.Secret.from_secret_name_v2(self, "Secret", existing)
-            self._arn = Stack.of(self).format_arn(
+            arn = Stack.of(self).format_arn(
                 service="secretsmanager",
                 resource="secret",
                 resource_name=existing + _ANY_SUFFIX,
                 arn_format=ArnFormat.COLON_RESOURCE_NAME,
             )
+            self._arns = [arn]
 
     @property
     def command(self) -> str:
         """The command that shows the keys to whoever may see them."""
+        is_arn = self.secret_id.startswith("arn:")  # which has the region in it
+        region = self.secret_id.split(":")[3] if is_arn else Aws.REGION
         return (
-            f"aws secretsmanager get-secret-value --secret-id {self.secret_id} "
+            f"aws secretsmanager get-secret-value --region {region} --secret-id {self.secret_id} "
             "--query SecretString --output text"
         )
 
@@ -68,7 +73,7 @@ class ApiKeys(Construct):
             iam.PolicyStatement(
                 sid="ReadApiKeys",
                 actions=["secretsmanager:GetSecretValue"],
-                resources=[self._arn],
+                resources=self._arns,
             )
         )
 
@@ -84,7 +89,8 @@ class ApiKeys(Construct):
                 password_length=KEY_LENGTH,
                 exclude_punctuation=True,
             ),
-            removal_policy=RemovalPolicy.DESTROY,
+            # Deploying once without `auth=api-key` would destroy all callers' keys for good.
+            removal_policy=RemovalPolicy.RETAIN,
         )
         acknowledge(
             secret,

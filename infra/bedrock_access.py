@@ -8,12 +8,13 @@ ARN that is invoked and the ARNs that a profile reaches behind it. ARNs are Clou
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 # Converse needs the first and ConverseStream the second: neither has an action of its own (fact 21).
 INVOKE_ACTIONS = ("bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream")
@@ -44,6 +45,16 @@ _ARN = re.compile(
     r"(?P<type>[a-z-]+)/(?P<id>[A-Za-z0-9-]+(?:[.:/][A-Za-z0-9-]+)*)"
 )
 _GUARDRAIL_PROFILE = re.compile(r"[a-z-]+\.guardrail\.v\d+:\d+")
+# Resources in one statement: CDK and `policies` part policies between statements only.
+_MOST_RESOURCES = 10
+# The longest that CloudFormation fills in.
+_FILLED_IN = {
+    "${AWS::Partition}": "aws-iso-b",
+    "${AWS::Region}": "us-isob-central-1",
+    "${AWS::AccountId}": "123456789012",
+}
+LONGEST_POLICY = 6_144  # characters of a managed policy, spaces between words of JSON not counted
+
 _HERE = "arn:${AWS::Partition}:bedrock:${AWS::Region}"
 _MINE = _HERE + ":${AWS::AccountId}"
 
@@ -77,42 +88,86 @@ class Statement:
     resources: tuple[str, ...]
     conditions: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """How many characters of a policy it takes at most, wherever it is deployed."""
+        written = {
+            "Action": self.actions,
+            "Condition": dict(self.conditions),
+            "Effect": "Allow",
+            "Resource": self.resources,
+            "Sid": self.sid,
+        }
+        text = json.dumps(written, separators=(",", ":"))
+        for placeholder, longest in _FILLED_IN.items():
+            text = text.replace(placeholder, longest)
+        return len(text) + 1  # and the comma after it
+
+
+def policies(parts: Iterable[Statement]) -> list[list[Statement]]:
+    """Part statements into as many policies as it takes, each into the first that has room for it."""
+    groups: list[list[Statement]] = []
+    most = LONGEST_POLICY - len('{"Statement":[],"Version":"2012-10-17"}')
+    for part in parts:
+        for group in groups:
+            if sum(other.size for other in group) + part.size <= most:
+                group.append(part)
+                break
+        else:
+            groups.append([part])
+    return groups
+
 
 def statements(models: Iterable[str], guardrails: Iterable[str] = ()) -> tuple[Statement, ...]:
     """Compute everything that a role needs to stream from these models, and nothing else."""
     resolved = [model(text) for text in models]
-    invoked = _unique(found.arn for found in resolved)
-    reached = _unique(arn for found in resolved for arn in found.reached)
-    profiles = _unique(found.arn for found in resolved if found.reached)
-    counted = _unique(arn for found in resolved for arn in found.counted)
     applied = [guardrail(text) for text in guardrails]
-    candidates = (
-        Statement(sid="InvokeModels", actions=INVOKE_ACTIONS, resources=invoked),
-        # Only when the call came in through one of the profiles: without the condition this would
-        # also allow the models to be called directly, in any region. A profile routes to its own
-        # model alone, so that one statement for all of them is no wider than one for each.
-        Statement(
-            sid="InvokeModelsBehindProfiles",
-            actions=INVOKE_ACTIONS,
-            resources=reached,
-            conditions={"StringEquals": {"bedrock:InferenceProfileArn": profiles}},
+    return (
+        *_parted("InvokeModels", INVOKE_ACTIONS, (found.arn for found in resolved)),
+        *_behind_profiles(found for found in resolved if found.reached),
+        *_parted(
+            "CountTokens", COUNT_ACTIONS, (arn for found in resolved for arn in found.counted)
         ),
-        Statement(sid="CountTokens", actions=COUNT_ACTIONS, resources=counted),
-        Statement(
-            sid="ApplyGuardrails",
-            actions=GUARDRAIL_ACTIONS,
-            resources=_unique(found.arn for found in applied),
-        ),
+        *_parted("ApplyGuardrails", GUARDRAIL_ACTIONS, (found.arn for found in applied)),
         # A guardrail with a profile is evaluated in any of the profile's regions. Of these AWS adds
         # more as time goes by, and no condition tells which guardrail came: the profile is one that
         # AWS has defined, in the account's own name, and it does nothing without a guardrail.
-        Statement(
-            sid="ApplyGuardrailsAcrossRegions",
-            actions=GUARDRAIL_ACTIONS,
-            resources=_unique(arn for found in applied for arn in found.reached),
+        *_parted(
+            "ApplyGuardrailsAcrossRegions",
+            GUARDRAIL_ACTIONS,
+            (arn for found in applied for arn in found.reached),
         ),
     )
-    return tuple(statement for statement in candidates if statement.resources)
+
+
+def _parted(sid: str, actions: tuple[str, ...], resources: Iterable[str]) -> Iterator[Statement]:
+    for number, part in enumerate(_parts(_unique(resources)), 1):
+        yield Statement(sid=_numbered(sid, number), actions=actions, resources=part)
+
+
+def _behind_profiles(models: Iterable[Model]) -> Iterator[Statement]:
+    """Allow what profiles reach only when the call came in through one of them.
+
+    Without the condition this would also allow the models to be called directly, in any region. A
+    profile routes to its own model alone, so that one statement for several is no wider than one for each.
+    """
+    behind = {found.arn: found.reached for found in models}
+    for number, profiles in enumerate(_parts(tuple(behind)), 1):
+        yield Statement(
+            sid=_numbered("InvokeModelsBehindProfiles", number),
+            actions=INVOKE_ACTIONS,
+            resources=_unique(arn for profile in profiles for arn in behind[profile]),
+            conditions={"StringEquals": {"bedrock:InferenceProfileArn": profiles}},
+        )
+
+
+def _parts(texts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for start in range(0, len(texts), _MOST_RESOURCES):
+        yield texts[start : start + _MOST_RESOURCES]
+
+
+def _numbered(sid: str, number: int) -> str:
+    return sid if number == 1 else f"{sid}{number}"
 
 
 def model(text: str) -> Model:

@@ -52,7 +52,7 @@ class CloudFrontDoor(Construct):
             comment="Amazon Bedrock's streams",
             default_behavior=cloudfront.BehaviorOptions(
                 origin=origins.FunctionUrlOrigin.with_origin_access_control(
-                    stream.url,
+                    stream.existing_url(),
                     origin_access_control=self._origin_access_control(),
                     # As long as it gets without a raised quota: heartbeats come sooner, and an
                     # answer that is no stream has none.

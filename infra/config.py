@@ -124,7 +124,7 @@ class Config:
     )
     metrics_namespace: str = _choice(
         "Rivulet",
-        choices.text(r"(?!AWS/)[A-Za-z0-9_./#:-]{1,255}", "a CloudWatch namespace outside AWS/"),
+        choices.text(r"(?!AWS/)[A-Za-z0-9_./#-]{1,255}", "a CloudWatch namespace outside AWS/"),
     )
     dashboard: bool = _choice(default=True, read=choices.boolean)
     alarms: bool = _choice(default=True, read=choices.boolean)

@@ -88,7 +88,7 @@ def _numbers(metrics: Metrics) -> cloudwatch.SingleValueWidget:
         metrics.own("Timeouts", label="Cut by the deadline"),
     ]
     if metrics.priced:
-        shown.append(metrics.cost(metrics.priced, "Cost in USD"))
+        shown.append(metrics.cost_in_all("Cost in USD"))
     return cloudwatch.SingleValueWidget(
         title="In all, over the time that is shown",
         metrics=shown,

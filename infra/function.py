@@ -1,4 +1,4 @@
-"""The streaming function: a function on the managed Python runtime, behind a URL that streams.
+"""The streaming function: a function on the managed Python runtime, behind a URL or an API that streams.
 
 This is the construct to use in a stack of one's own. It owns all that the function needs and nothing
 that it does not: its role, its log group, its package, its URL, and, where they are chosen, the
@@ -37,7 +37,7 @@ ALIAS = "live"
 
 
 class BedrockStreamFunction(Construct):
-    """A Lambda function that relays Bedrock's streams through its function URL.
+    """A Lambda function that relays Bedrock's streams, and its function URL.
 
     Attributes:
         function: the Lambda function.
@@ -45,7 +45,8 @@ class BedrockStreamFunction(Construct):
             otherwise None.
         called: what is to be called: the alias where there is one, or else the function.
         url: its function URL. It asks callers for AWS signatures (`AWS_IAM`) unless the function
-            itself asks for something else, and the URL is the front door.
+            itself asks for something else, and the URL is the front door. None behind API Gateway,
+            which does without it.
         role: the role that the function runs in.
         log_group: where it writes its logs.
         api_keys: the callers' keys, with `auth=api-key`; otherwise None.
@@ -73,7 +74,7 @@ class BedrockStreamFunction(Construct):
         self.function = self._make_function(config)
         self.alias = self._make_alias(config)
         self.called: lambda_.IFunction = self.alias or self.function
-        self.url = self._make_url(config)
+        self.url = None if config.front_door == "api-gateway" else self._make_url(config)
         if config.auth == "public":
             Annotations.of(self).add_warning_v2(
                 "rivulet:public",
@@ -91,8 +92,26 @@ class BedrockStreamFunction(Construct):
         return self.budgets.table if self.budgets else None
 
     def grant_invoke_url(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Allow `grantee` to call the URL: both permissions that this takes (fact 41)."""
+        """Allow `grantee` to call the URL: both permissions that this takes (fact 41).
+
+        Raises:
+            ValueError: there is no URL.
+        """
+        self.existing_url()
         return self.called.grant_invoke_url(grantee)
+
+    def existing_url(self) -> lambda_.FunctionUrl:
+        """Return the function URL where there has to be one.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.url is None:
+            raise ValueError(
+                "expected a function URL, got front_door=api-gateway, behind which there is none: "
+                "to let a role call that, use RestApiDoor.grant_invoke"
+            )
+        return self.url
 
     def _make_role(self, config: Config) -> iam.Role:
         # Lambda's managed policy would allow every log group of the account; this one is enough.
@@ -105,8 +124,19 @@ class BedrockStreamFunction(Construct):
         self.log_group.grant_write(role)
         called = tuple(dict.fromkeys((*config.model_ids, *config.fallback_model_ids)))
         statements = bedrock_access.statements(called, config.guardrail_ids)
-        for statement in statements:
+        first, *others = bedrock_access.policies(statements)
+        for statement in first:
             role.add_to_principal_policy(_policy_statement(statement))
+        # CDK would move what is too much for a role's own policy, but takes what CloudFormation fills
+        # in for shorter than it is.
+        for number, more in enumerate(others, 2):
+            iam.ManagedPolicy(
+                role,
+                f"Models{number}",
+                description="More of the models that the function may call",
+                statements=[_policy_statement(statement) for statement in more],
+                roles=[role],
+            )
         if self.api_keys:
             self.api_keys.grant_read(role)
         if self.budgets:
@@ -168,14 +198,13 @@ class BedrockStreamFunction(Construct):
         )
 
     def _make_url(self, config: Config) -> lambda_.FunctionUrl:
-        # Behind another front door the URL is reached through that one alone, which signs.
+        # Behind CloudFront the URL is reached through that alone, which signs.
         asks_itself = config.auth != "iam" and config.front_door == "url"
         auth_type = lambda_.FunctionUrlAuthType
         return self.called.add_function_url(
             auth_type=auth_type.NONE if asks_itself else auth_type.AWS_IAM,
             invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
-            # A REST API hands browsers' questions on to the function, which then answers them itself.
-            cors=None if config.front_door == "api-gateway" else _cors(config.cors_origins),
+            cors=_cors(config.cors_origins),
         )
 
 

@@ -120,12 +120,11 @@ def _tokens(config: Config, metrics: Metrics) -> list[cloudwatch.IWidget]:
     if not metrics.priced:
         hint = cloudwatch.TextWidget(width=WIDTH // 2, height=HEIGHT, markdown=_NO_PRICE)
         return [counted, hint]
-    each = [metrics.cost([model], model.label, HOUR) for model in metrics.priced]
-    in_all = metrics.cost(metrics.priced, "In all", HOUR)
+    costs = [*metrics.costs(HOUR), metrics.cost_in_all("In all", HOUR)]
     limit = config.alarm_spend_per_hour if config.alarms else None
     return [
         counted,
-        _graph("Estimated cost an hour", [*each, in_all], of=2, unit="USD", limit=limit),
+        _graph("Estimated cost an hour", costs, of=2, unit="USD", limit=limit),
     ]
 
 
@@ -154,6 +153,7 @@ def _lambda(config: Config, metrics: Metrics) -> list[cloudwatch.IWidget]:
         function.metric_invocations(label="Invocations", period=PERIOD),
         function.metric_errors(label="Errors", period=PERIOD, color=RED),
         function.metric_throttles(label="Throttles", period=PERIOD, color=ORANGE),
+        metrics.crashes(),
     ]
     durations = [
         function.metric_duration(statistic=statistic, label=label, period=PERIOD)

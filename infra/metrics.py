@@ -50,13 +50,17 @@ class Metrics:
         models: those that may answer.
         priced: those of them that have a price.
         function: as it was given.
+        namespace: of the function's own metrics.
+        crashes_name: the metric of its crashes. What is counted in a log has no dimensions by which
+            deployments could be told apart: the name tells the service.
     """
 
     def __init__(self, config: Config, function: lambda_.IFunction) -> None:
         self.models = models(config)
         self.priced = [model for model in self.models if model.price]
         self.function = function
-        self._namespace = config.metrics_namespace
+        self.namespace = config.metrics_namespace
+        self.crashes_name = f"Crashes-{config.service}"
         self._service = config.service
 
     def own(
@@ -70,7 +74,7 @@ class Metrics:
     ) -> cloudwatch.Metric:
         """Return one of the function's own, of the whole service or by one dimension more."""
         return cloudwatch.Metric(
-            namespace=self._namespace,
+            namespace=self.namespace,
             metric_name=name,
             dimensions_map={"service": self._service, **dimensions},
             statistic=statistic,
@@ -81,7 +85,7 @@ class Metrics:
 
     def own_by(self, name: str, dimension: str) -> cloudwatch.SearchExpression:
         """Return one of the function's own, once for each value of a dimension that there has been."""
-        schema = f'"{self._namespace}",service,{dimension}'
+        schema = f'"{self.namespace}",service,{dimension}'
         terms = f'service="{self._service}" MetricName="{name}"'
         return cloudwatch.SearchExpression(
             expression=f"SEARCH('{{{schema}}} {terms}', 'Sum')",
@@ -117,26 +121,25 @@ class Metrics:
             period=PERIOD,
         )
 
-    def crashes(self) -> cloudwatch.MathExpression:
-        """Return how many invocations failed of which the function told nothing: it did not start, or was killed.
+    def crashes(self) -> cloudwatch.Metric:
+        """Return how many invocations ended of which the function told nothing: it did not start, or was killed.
 
-        Lambda's own errors are more than these: streams that broke, and refusals of direct invocations.
+        Lambda's own errors are more than these, streams that broke among them, and are told for the time
+        when a stream began.
         """
-        return cloudwatch.MathExpression(
-            expression="errors - FILL(failures, 0) - FILL(refusals, 0)",
-            using_metrics={
-                "errors": self.function.metric_errors(),
-                "failures": self.own("Failures"),
-                "refusals": self.own("Refusals"),
-            },
+        return cloudwatch.Metric(
+            namespace=self.namespace,
+            metric_name=self.crashes_name,
+            statistic="Sum",
             label="Crashes",
+            color=cloudwatch.Color.PURPLE,
             period=PERIOD,
         )
 
     def cost(
         self, models: Iterable[Model], label: str, period: Duration = PERIOD
     ) -> cloudwatch.MathExpression:
-        """Return what the tokens of some models cost, in USD; there has to be a price for one of them."""
+        """Return what the tokens of a few models cost, in USD; there has to be a price for one of them."""
         terms: list[str] = []
         used: dict[str, cloudwatch.IMetric] = {}
         for model in models:
@@ -150,6 +153,20 @@ class Metrics:
         return cloudwatch.MathExpression(
             expression=f"SUM([{', '.join(terms)}]) / 1000000",
             using_metrics=used,
+            label=label,
+            period=period,
+        )
+
+    def costs(self, period: Duration = PERIOD) -> list[cloudwatch.MathExpression]:
+        """Return what the tokens of each model with a price cost, in USD."""
+        return [self.cost([model], model.label, period) for model in self.priced]
+
+    def cost_in_all(self, label: str, period: Duration = PERIOD) -> cloudwatch.MathExpression:
+        """Return the sum of them. It is short, however many there are: CloudWatch takes 2,048 characters."""
+        each = {f"cost{number}": cost for number, cost in enumerate(self.costs(period))}
+        return cloudwatch.MathExpression(
+            expression=f"SUM([{', '.join(each)}])",
+            using_metrics=dict(each),
             label=label,
             period=period,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aws_cdk import Annotations
 from constructs import Construct
 
-from infra import dashboard, prices, queries
+from infra import crashes, dashboard, prices, queries
 from infra.alarms import Alarms
 from infra.metrics import Metrics, called_model_ids
 
@@ -41,6 +41,10 @@ class Observability(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         metrics = Metrics(config, function)
+        if config.alarms or config.dashboard:
+            crashes.count(
+                self, log_group, namespace=metrics.namespace, metric_name=metrics.crashes_name
+            )
         if config.alarms:
             self.alarms = Alarms(self, "Alarms", config=config, metrics=metrics).alarms
         if config.dashboard:

@@ -6,6 +6,7 @@ an `@` are Logs Insights' own, found in every line or in Lambda's `REPORT` lines
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from aws_cdk import Stack
@@ -37,9 +38,16 @@ fields @timestamp, @message
 | filter function_request_id = "REQUEST_ID" or @requestId = "REQUEST_ID"
 | sort @timestamp asc"""
 
+LATEST_CRASHES = """\
+fields @timestamp, @message, @requestId
+| filter @message like /^(REPORT|INIT_REPORT|RESTORE_REPORT)\\s.*Status: (error|timeout)/
+| sort @timestamp desc
+| limit 50"""
+
 QUERIES = {
     "Latest failures": LATEST_FAILURES,
     "Latest refusals": LATEST_REFUSALS,
+    "Latest crashes": LATEST_CRASHES,
     "One request": ONE_REQUEST,
     "Failures by code": """\
 filter at_fault = "service"
@@ -93,8 +101,11 @@ fields @timestamp, duration_ms, time_to_first_token_ms, pieces, output_tokens, m
 filter ispresent(fallback_from)
 | stats count(*) as streams by fallback_from, model, bin(1h)""",
     "Cold starts": """\
-filter @type = "REPORT" and ispresent(@initDuration)
-| stats count(*) as cold_starts, avg(@initDuration) as average_ms, max(@initDuration) as longest_ms
+filter @type = "REPORT"
+| parse @message /Restore Duration: (?<restored>[0-9.]+) ms/
+| fields coalesce(@initDuration, 0) + coalesce(restored, 0) as start_ms
+| filter start_ms > 0
+| stats count(*) as cold_starts, avg(start_ms) as average_ms, max(start_ms) as longest_ms
     by bin(1h)""",
     "Memory": """\
 filter @type = "REPORT"
@@ -107,6 +118,8 @@ _FIELDS = {
     "CacheReadInputTokens": "cache_read_input_tokens",
     "CacheWriteInputTokens": "cache_write_input_tokens",
 }
+_NO_NAME = re.compile(r"[:*/\\]")
+_LONGEST_LABEL = 90  # of 255 characters for all, of which a stack's name takes up to 128
 
 
 def save(scope: Construct, log_group: logs.ILogGroup, models: Iterable[Model]) -> None:
@@ -115,8 +128,7 @@ def save(scope: Construct, log_group: logs.ILogGroup, models: Iterable[Model]) -
     What each caller has spent can be asked of every model that has a price.
     """
     folder = Stack.of(scope).stack_name
-    costs = {_name(model): _cost(model.name, model.price) for model in models if model.price}
-    for name, text in {**QUERIES, **costs}.items():
+    for name, text in {**QUERIES, **_costs(models)}.items():
         logs.CfnQueryDefinition(
             scope,
             name,
@@ -126,8 +138,22 @@ def save(scope: Construct, log_group: logs.ILogGroup, models: Iterable[Model]) -
         )
 
 
-def _name(model: Model) -> str:
-    return f"Cost by caller of {model.label}".replace("/", " ")  # which would make a folder
+def _costs(models: Iterable[Model]) -> dict[str, str]:
+    """Return a query for each model with a price, by names that are not the same for any two."""
+    costs: dict[str, str] = {}
+    for model in models:
+        if model.price:
+            name, number = _name(model.label), 1
+            while name in costs:
+                number += 1
+                name = f"{_name(model.label)} ({number})"
+            costs[name] = _cost(model.name, model.price)
+    return costs
+
+
+def _name(label: str) -> str:
+    # CloudFormation takes no `:` and no `*`, and a `/` would make a folder.
+    return f"Cost by caller of {_NO_NAME.sub('-', label)[:_LONGEST_LABEL]}"
 
 
 def _cost(model: str, price: Price) -> str:

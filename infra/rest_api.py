@@ -1,13 +1,13 @@
 """A REST API in front of the function: one's own domain, a web ACL, throttling, access logs, and streams.
 
-API Gateway calls the function itself, by `InvokeWithResponseStream` (fact 48): the function URL is
-not on the way, credentials pass as they are, and bodies need no hash.
+API Gateway calls the function itself, by `InvokeWithResponseStream` (fact 48): there is no function
+URL on the way, credentials pass as they are, and bodies need no hash.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aws_cdk import Aws, Duration, RemovalPolicy
 from aws_cdk import aws_apigateway as apigateway
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from infra.function import BedrockStreamFunction
 
 STAGE = "live"
-# Beyond these API Gateway answers 429 by itself. Lambda runs 1,000 streams at once in an account that
-# asked for no more, and an answer that takes ten seconds leaves room for a hundred new ones a second.
+# Beyond these API Gateway answers 429 by itself, as well as it can: a bucket of so many tokens, of which
+# every request takes one when it comes, however long its stream, and which fills at the rate. Lambda
+# runs 1,000 streams at once in an account that asked for no more, and an answer that takes ten seconds
+# leaves room for a hundred new ones a second.
 REQUESTS_PER_SECOND = 100
-REQUESTS_AT_ONCE = 1000
+BURST = 1000
 
 # What is asked and how it went: no address, no credential, no ARN, and no path, which may hold one.
 _ACCESS_LOG = {
@@ -95,12 +97,6 @@ class RestApiDoor(Construct):
         )
 
     def _make_api(self, config: Config) -> apigateway.RestApi:
-        access_logs = logs.LogGroup(
-            self,
-            "AccessLogs",
-            retention=logs.RetentionDays[RETENTION[config.log_retention_days]],
-            removal_policy=RemovalPolicy.RETAIN if config.retain_logs else RemovalPolicy.DESTROY,
-        )
         return apigateway.RestApi(
             self,
             "Api",
@@ -108,16 +104,31 @@ class RestApiDoor(Construct):
             endpoint_types=[apigateway.EndpointType.REGIONAL],
             # The one address, where one was chosen.
             disable_execute_api_endpoint=bool(config.domain_name),
-            cloud_watch_role=True,
+            # What API Gateway writes logs in is one role for all APIs of an account and region.
+            cloud_watch_role=config.access_logs,
             deploy_options=apigateway.StageOptions(
                 stage_name=STAGE,
-                access_log_destination=apigateway.LogGroupLogDestination(access_logs),
-                access_log_format=apigateway.AccessLogFormat.custom(json.dumps(_ACCESS_LOG)),
                 throttling_rate_limit=REQUESTS_PER_SECOND,
-                throttling_burst_limit=config.reserved_concurrency or REQUESTS_AT_ONCE,
+                throttling_burst_limit=BURST,
                 tracing_enabled=True,
+                **self._access_logs(config),
             ),
         )
+
+    def _access_logs(self, config: Config) -> dict[str, Any]:
+        """Return what a stage is told of its access logs: nothing where there are none."""
+        if not config.access_logs:
+            return {}
+        log_group = logs.LogGroup(
+            self,
+            "AccessLogs",
+            retention=logs.RetentionDays[RETENTION[config.log_retention_days]],
+            removal_policy=RemovalPolicy.RETAIN if config.retain_logs else RemovalPolicy.DESTROY,
+        )
+        return {
+            "access_log_destination": apigateway.LogGroupLogDestination(log_group),
+            "access_log_format": apigateway.AccessLogFormat.custom(json.dumps(_ACCESS_LOG)),
+        }
 
     def _hand_on_everything(self, config: Config, stream: BedrockStreamFunction) -> None:
         integration = apigateway.LambdaIntegration(
@@ -163,14 +174,25 @@ class RestApiDoor(Construct):
         return domain.domain_name_alias_domain_name
 
 
+_LOGS_POLICY = (
+    "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/"
+    "AmazonAPIGatewayPushToCloudWatchLogs]"
+)
+
+
 def _reasons(config: Config) -> dict[str, str]:
     reasons = {
         "AwsSolutions-APIG2": "The function checks requests, and says in each API's own words what "
         "is wrong with one.",
-        "AwsSolutions-APIG6": "Access is logged; logs of the execution would hold prompts.",
-        "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/"
-        "AmazonAPIGatewayPushToCloudWatchLogs]": "API Gateway's own role for its logs, as AWS has it.",
+        "AwsSolutions-APIG6": "Logs of the execution would hold prompts.",
     }
+    if config.access_logs:
+        reasons[_LOGS_POLICY] = "API Gateway's own role for its logs, as AWS has it."
+    else:
+        reasons["AwsSolutions-APIG1"] = (
+            "Access logs were chosen not to be: access_logs. The function records each request that "
+            "reaches it."
+        )
     if not config.web_acl_arn:
         reasons["AwsSolutions-APIG3"] = "A web ACL is a choice: web_acl_arn."
     if config.auth == "iam":

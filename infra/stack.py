@@ -62,7 +62,7 @@ class RivuletStack(Stack):
                 door = RestApiDoor(self, "FrontDoor", config=config, stream=self.stream)
             case _:
                 # Lambda's own value ends in a slash, which "$URL/stream" would double.
-                return f"https://{Fn.select(2, Fn.split('/', self.stream.url.url))}"
+                return f"https://{Fn.select(2, Fn.split('/', self.stream.existing_url().url))}"
         if door.domain_target:
             CfnOutput(
                 self,

@@ -87,6 +87,7 @@ SWITCHES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "logs": {
         "usual": {},
         "kept": {"retain_logs": True, "log_retention_days": 365, "log_content": True},
+        "not-at-the-door": {"access_logs": False},
     },
 }
 
@@ -96,6 +97,8 @@ IMPOSSIBLE: frozenset[Pair] = frozenset(
         frozenset({("auth", "iam"), ("door", "cloudfront")}),
         frozenset({("door", "url"), ("domain", "own")}),
         frozenset({("door", "url"), ("web-acl", "own")}),
+        frozenset({("door", "url"), ("logs", "not-at-the-door")}),
+        frozenset({("door", "cloudfront"), ("logs", "not-at-the-door")}),
     }
 )
 

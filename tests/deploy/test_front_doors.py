@@ -249,7 +249,6 @@ def test_rest_api_lets_browsers_ask(synthesise: Synthesise, auth: str) -> None:
         assert asked == {("/", "ANY"): "NONE", ("/{proxy+}", "ANY"): "NONE"}
     variables = properties(template, "AWS::Lambda::Function")["Environment"]["Variables"]
     assert variables["RIVULET_CORS_ORIGINS"] == "https://app.example.com"
-    assert "Cors" not in properties(template, "AWS::Lambda::Url")
     own_answers = template.find_resources("AWS::ApiGateway::GatewayResponse").values()
     told = {one["Properties"]["ResponseType"]: one["Properties"] for one in own_answers}
     assert told.keys() == {"DEFAULT_4XX", "DEFAULT_5XX"}
@@ -296,8 +295,42 @@ def test_rest_api_logs_traces_and_throttles(synthesise: Synthesise) -> None:
     assert "$context.requestId" in logged
     secret = re.compile(r"identity|authorizer|sourceIp|userArn|\.path$|error\.message|accountId")
     assert not [name for name in logged if secret.search(name)]
+    # A burst is of requests that come, not of streams that run.
     few = properties(synthesise(**REST_API, reserved_concurrency=7), "AWS::ApiGateway::Stage")
-    assert few["MethodSettings"][0]["ThrottlingBurstLimit"] == 7
+    assert few["MethodSettings"][0]["ThrottlingBurstLimit"] == 1000
+
+
+def test_rest_api_without_access_logs(synthesise: Synthesise) -> None:
+    """Without access logs nothing is set for the whole account, and there is no log group but the function's."""
+    template = synthesise(**REST_API, access_logs=False)
+    assert "AccessLogSetting" not in properties(template, "AWS::ApiGateway::Stage")
+    assert not template.find_resources("AWS::ApiGateway::Account")
+    assert len(template.find_resources("AWS::Logs::LogGroup")) == 1
+    (role,) = template.find_resources("AWS::IAM::Role").values()
+    assert role["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {
+        "Service": "lambda.amazonaws.com"
+    }
+    assert synthesise(**REST_API).find_resources("AWS::ApiGateway::Account")
+
+
+@pytest.mark.usefixtures("node")
+def test_rest_api_needs_no_url(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind API Gateway there is no second way in: no function URL, and granting it says what to grant instead."""
+    monkeypatch.setattr("infra.package.build", stand_in)
+    from aws_cdk import App, Stack
+    from aws_cdk import aws_iam as iam
+    from aws_cdk.assertions import Template
+
+    from infra.config import Config
+    from infra.function import BedrockStreamFunction
+
+    stack = Stack(App(), "Shop")
+    stream = BedrockStreamFunction(stack, "Stream", config=Config(front_door="api-gateway"))
+    caller = iam.Role(stack, "Caller", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
+    assert stream.url is None
+    with pytest.raises(ValueError, match=r"^expected a function URL, .*RestApiDoor\.grant_invoke"):
+        stream.grant_invoke_url(caller)
+    assert not Template.from_stack(stack).find_resources("AWS::Lambda::Url")
 
 
 def test_rest_api_with_what_somebody_has(synthesise: Synthesise) -> None:

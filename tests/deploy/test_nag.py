@@ -61,6 +61,14 @@ def test_full(synthesise_checked: Callable[..., Synthesised], door: str, found: 
     assert rules(made) == {"IAM5", "L1", "SMG4", "DDB3"} | found
 
 
+def test_without_access_logs(synthesise_checked: Callable[..., Synthesised]) -> None:
+    """Without access logs there is a reason for that in place of the one for the role that writes them."""
+    made = synthesise_checked(front_door="api-gateway", access_logs=False)
+    assert made.violations == []
+    assert "APIG1" in rules(made)
+    assert "IAM4" not in rules(made)
+
+
 def test_wildcards_are_told_one_by_one(synthesise_checked: Callable[..., Synthesised]) -> None:
     """No reason covers more than one wildcard: another one in the role would be found."""
     made = synthesise_checked(**SWITCHES["models"]["many"])

@@ -38,6 +38,8 @@ PRICED = {
     "prices": (f"{CLAUDE}=0.25/1.25/0.03/0.3", f"{NOVA}=0.06/0.24"),
 }
 
+CRASHES = "Crashes-Rivulet"
+
 pytestmark = pytest.mark.xdist_group("observability")
 
 
@@ -204,7 +206,7 @@ def _looked_at(alarm: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
         metric["MetricStat"]["Metric"] for metric in alarm["Metrics"] if "MetricStat" in metric
     ]
     return [
-        (s["Namespace"], s["MetricName"], {d["Name"]: d["Value"] for d in s["Dimensions"]})
+        (s["Namespace"], s["MetricName"], {d["Name"]: d["Value"] for d in s.get("Dimensions", [])})
         for s in stats
     ]
 
@@ -215,7 +217,11 @@ def test_what_is_looked_at_is_told(watch: Callable[..., Template], told: Told) -
     looked_at = _shown(template)
     for alarm in _alarms(template):
         looked_at += _looked_at(alarm)
-    own = [(name, dimensions) for space, name, dimensions in looked_at if space == "Rivulet"]
+    own = [
+        (name, dimensions)
+        for space, name, dimensions in looked_at
+        if space == "Rivulet" and name != CRASHES  # which is told by Lambda
+    ]
     assert len(own) > 40
     shapes = {(name, frozenset(dict(dimensions))) for name, dimensions in told.names}
     for name, dimensions in own:
@@ -354,10 +360,32 @@ def test_cost(watch: Callable[..., Template]) -> None:
         if w["properties"].get("title", "").startswith("Estimated")
     )
     metrics = graph["properties"]["metrics"]
-    million = {m[-1]["id"]: 1e6 for m in metrics if "id" in m[-1]}
-    costs = {m[0]["label"]: _evaluated(m[0]["expression"], million) for m in metrics if len(m) == 1}
+    known = {m[-1]["id"]: 1e6 for m in metrics if len(m) > 1}
+    costs = {}
+    for expression in (m[0] for m in metrics if len(m) == 1):  # each before their sum
+        cost = costs[expression["label"]] = _evaluated(expression["expression"], known)
+        known[expression.get("id", "")] = cost
     claude, nova = 0.25 + 1.25 + 0.03 + 0.3, 0.06 + 0.24
     assert costs == pytest.approx({CLAUDE: claude, NOVA: nova, "In all": claude + nova})
+
+
+def test_cost_of_many_models(watch: Callable[..., Template]) -> None:
+    """However many models have a price, each is counted, and no expression is longer than CloudWatch takes."""
+    models = tuple(f"a.model-with-a-name-of-usual-length-{number}-v1:0" for number in range(60))
+    prices = tuple(f"{model}=0.25/1.25/0.03/0.3" for model in models)
+    shown = watch(model_ids=models, prices=prices)
+    expressions = [
+        metric[-1]
+        for widget in _widgets(shown)
+        for metric in widget["properties"].get("metrics", [])
+        if "expression" in metric[-1]
+    ]
+    assert max(len(found["expression"]) for found in expressions) <= 2048
+    sums = [found for found in expressions if found["label"] in ("In all", "Cost in USD")]
+    assert len(sums) == 2
+    for found in sums:
+        ids = re.findall(r"cost\d+", found["expression"])
+        assert len(set(ids)) == len(ids) == 60
 
 
 def test_alarms(watch: Callable[..., Template]) -> None:
@@ -404,6 +432,96 @@ def test_alarms_name_queries_that_there_are(watch: Callable[..., Template]) -> N
     }
     assert len(named) >= 4
     assert all(name in saved for name in named)
+
+
+# As Lambda writes them, in its text format.
+REPORT = (
+    "REPORT RequestId: 8f5c\tDuration: 9000.00 ms\tBilled Duration: 9000 ms\t"
+    "Memory Size: 256 MB\tMax Memory Used: 256 MB"
+)
+TRACE = "\nXRAY TraceId: 1-6ac7d556\tSegmentId: 90cb\tSampled: true"
+INIT = "INIT_REPORT Init Duration: 137.69 ms\tPhase: {}\tStatus: error\tError Type: Runtime.{}"
+COUNTED = {
+    "ran out of time": [f"{REPORT}\tStatus: timeout{TRACE}"],
+    "ran out of memory": [f"{REPORT}\tStatus: error\tError Type: Runtime.OutOfMemory{TRACE}"],
+    "was killed": [f"{REPORT}\tStatus: error\tError Type: Runtime.ExitError"],
+    "a module is not there": [
+        INIT.format("init", "ImportModuleError"),
+        INIT.format("invoke", "ImportModuleError"),
+        f"{REPORT}\tStatus: error\tError Type: Runtime.ImportModuleError",
+    ],
+    "a setting is wrong": [
+        INIT.format("init", "Unknown"),
+        INIT.format("invoke", "Unknown"),
+        f"{REPORT}\tStatus: error\tError Type: Runtime.Unknown",
+    ],
+    "cannot be restored": ["RESTORE_REPORT Restore Duration: 1236.04 ms\tStatus: timeout"],
+    "fails after it was restored": [
+        "RESTORE_REPORT Restore Duration: 1236.04 ms\tStatus: error\tError Type: Runtime.ExitError"
+    ],
+}
+NOT_COUNTED = {
+    "an answer": [REPORT, f"{REPORT}\tInit Duration: 300.00 ms\t{TRACE}"],
+    "a restored start": [
+        "RESTORE_REPORT Restore Duration: 204.27 ms",
+        f"{REPORT}\tRestore Duration: 204.27 ms\tBilled Restore Duration: 205 ms\t{TRACE}",
+    ],
+    "an error of the function's own": [
+        f"{REPORT}\tStatus: error\tError Type: Rivulet.throttling{TRACE}",
+        f"{REPORT}\tStatus: error\tError Type: Runtime.Unknown{TRACE}",  # as which it may be told
+    ],
+    "a start that was slow, and then went well": [
+        "INIT_REPORT Init Duration: 9999.00 ms\tPhase: init\tStatus: timeout"
+    ],
+    "what somebody said": [
+        '{"message":"stream","request":"REPORT RequestId: 1 Status: timeout"}',
+        '{"message":"stream","request":"\\nINIT_REPORT Phase: invoke Error Type: Runtime.Unknown"}',
+    ],
+}
+
+
+def _crash_filter(template: Template) -> dict[str, Any]:
+    (found,) = _resources(template, "AWS::Logs::MetricFilter")
+    return found
+
+
+def test_crashes_are_counted_once(watch: Callable[..., Template]) -> None:
+    """Of the lines that Lambda writes about an invocation that it ended, one is counted; of all others, none."""
+    pattern = _crash_filter(watch())["FilterPattern"]
+    assert pattern[0] == pattern[-1] == "%"
+    expression = re.compile(pattern[1:-1])
+    for name, lines in COUNTED.items():
+        assert sum(bool(expression.search(line)) for line in lines) == 1, name
+    for name, lines in NOT_COUNTED.items():
+        assert not any(expression.search(line) for line in lines), name
+
+
+def test_crashes_in_the_words_of_cloudwatch(watch: Callable[..., Template]) -> None:
+    """The pattern has only what CloudWatch Logs' regular expressions have, and is short enough."""
+    pattern = _crash_filter(watch())["FilterPattern"]
+    assert len(pattern) <= 1024
+    assert re.fullmatch(r"[A-Za-z0-9:_#=@/;,^$?\[\]{}|\\*+.-]+", pattern[1:-1])
+    assert set(re.findall(r"\\(.)", pattern)) <= set("sSdDwW.")
+
+
+def test_crashes_are_one_services(watch: Callable[..., Template]) -> None:
+    """They are counted in the function's log group, under a name that has the service's, and looked at under it."""
+    template = watch(service_name="chat", metrics_namespace="Shop")
+    found = _crash_filter(template)
+    assert found["LogGroupName"]["Ref"].startswith("Logs")
+    transformation = {
+        "MetricNamespace": "Shop",
+        "MetricName": "Crashes-chat",
+        "MetricValue": "1",
+    }
+    assert found["MetricTransformations"] == [transformation]
+    counted: tuple[str, str, dict[str, Any]] = ("Shop", "Crashes-chat", {})
+    assert [counted] in [_looked_at(alarm) for alarm in _alarms(template)]
+    assert counted in _shown(template)
+    nobody_looks = watch(alarms=False, dashboard=False)
+    assert not _resources(nobody_looks, "AWS::Logs::MetricFilter")
+    for one in ({"alarms": False}, {"dashboard": False}):
+        assert _resources(watch(**one), "AWS::Logs::MetricFilter")
 
 
 def test_spend_of_many_models(watch: Callable[..., Template]) -> None:
@@ -468,6 +586,7 @@ ELSEWHERE = {"budget", "budget_used", "source_ip"}
 
 # Logs Insights.
 COMMANDS = {"fields", "filter", "stats", "sort", "limit", "by", "as", "and", "or", "desc", "asc"}
+COMMANDS |= {"parse", "like"}
 INSIGHTS_OWN = {
     *("@timestamp", "@message", "@requestId", "@type"),
     *("@initDuration", "@maxMemoryUsed", "@memorySize"),
@@ -487,14 +606,53 @@ def test_queries_name_fields_that_there_are(watch: Callable[..., Template], told
     shown = [w["properties"]["query"] for w in _widgets(template) if w["type"] == "log"]
     assert len(shown) == 2
     for query in [*queries.values(), *(text.partition(" | ")[2] for text in shown)]:
-        bare = re.sub(r'"[^"]*"', "", query)
-        aliases = set(re.findall(r"\bas (\w+)", bare))
+        aliases = {a or b for a, b in re.findall(r"\bas (\w+)|\(\?<(\w+)>", query)}
+        bare = re.sub(r'"[^"]*"|/[^/]*/', "", query)
         names = set(re.findall(r"(?<![\w@])@?[A-Za-z_]\w*(?!\w|\()", bare))
         assert names - COMMANDS - aliases <= known, query
         for field, value in re.findall(r'(?<![@\w])(\w+) = "([^"]*)"', query):
             if value != "REQUEST_ID":
                 assert value in {record.get(field) for record in told.records}, query
-    assert {f"Cost by caller of {model}" for model in (CLAUDE, NOVA)} <= queries.keys()
+    costs = {f"Cost by caller of {model.replace(':', '-')}" for model in (CLAUDE, NOVA)}
+    assert costs <= queries.keys()
+
+
+def test_queries_of_models_that_look_alike(watch: Callable[..., Template]) -> None:
+    """Models whose names are the same but for what a query's name cannot have, or but for their ends, have one each."""
+    long = "a." + "very-" * 20
+    models = (
+        "eu.amazon.nova-lite-v1:0",
+        "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.amazon.nova-lite-v1:0",
+        "eu.amazon.nova-lite-v1-0",
+        f"{long}one",
+        f"{long}two",
+    )
+    stack = "s" * 128
+    template = watch(
+        stack_name=stack,
+        service_name="s",
+        model_ids=models,
+        prices=tuple(f"{m}=1/2" for m in models),
+    )
+    saved = _resources(template, "AWS::Logs::QueryDefinition")
+    costs = {q["Name"]: q["QueryString"] for q in saved if "/Cost by" in q["Name"]}
+    assert len(costs) == len(models)
+    for model in models:
+        assert any(f'model = "{model}"\n' in query for query in costs.values())
+    for name in costs:
+        assert re.fullmatch(r"([^:*/]+/?)*[^:*/]+", name)
+        assert len(name) <= 255
+
+
+def test_cold_starts_from_snapshots(watch: Callable[..., Template]) -> None:
+    """The query for cold starts finds out of a `REPORT` line how long a snapshot took to restore."""
+    query = _queries(watch())["Cold starts"]
+    (pattern,) = re.findall(r"parse @message /(.+)/", query)
+    line = NOT_COUNTED["a restored start"][1]
+    found = re.search(pattern.replace("(?<", "(?P<"), line)
+    assert found is not None
+    assert found["restored"] == "204.27"
+    assert not re.search(pattern.replace("(?<", "(?P<"), REPORT)
 
 
 def test_queries_ask_the_log_group(watch: Callable[..., Template]) -> None:
@@ -532,6 +690,7 @@ def test_guide_metrics(told: Told) -> None:
     }
     cold = rows.pop("ColdStart")
     assert cold == ("Count", [["service", "function_name"]])
+    assert rows.pop("Crashes-SERVICE") == ("Count", [[]])
     expected = {
         name: (measure.unit.value, [["service", by] if by else ["service"] for by in measure.by])
         for name, measure in MEASURES.items()

@@ -29,6 +29,8 @@ MODELS = (
     "arn:aws:bedrock:eu-west-1:123456789012:provisioned-model/abc123def456",
 )
 
+REGION = "ap-northeast-1"  # none has a longer name in a partition with Bedrock
+
 
 def only(template: Template, kind: str) -> dict[str, Any]:
     """Return the one resource of this kind."""
@@ -145,6 +147,51 @@ def test_bedrock_statements(synthesise: Synthesise) -> None:
 
 def substituted(value: Any) -> list[str]:
     return [item["Fn::Sub"] if isinstance(item, dict) else item for item in listed(value)]
+
+
+def test_many_models(synthesise: Synthesise) -> None:
+    """With sixty profiles no policy is larger than IAM takes, and the role has every statement, once."""
+    models = tuple(f"apac.anthropic.claude-sonnet-4-5-202509{number:02}-v1" for number in range(60))
+    template = synthesise(model_ids=models)
+    own = properties(template, "AWS::IAM::Policy")
+    managed = [
+        found["Properties"] for found in template.find_resources("AWS::IAM::ManagedPolicy").values()
+    ]
+    assert len(managed) < 10  # which a role takes without a raised quota
+    (role,) = template.find_resources("AWS::IAM::Role")
+    assert all(policy["Roles"] == [{"Ref": role}] for policy in (own, *managed))
+    assert len(written(own["PolicyDocument"])) <= 10_240
+    assert all(len(written(policy["PolicyDocument"])) <= 6_144 for policy in managed)
+    sids = [
+        statement["Sid"]
+        for policy in (own, *managed)
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "Sid" in statement
+    ]
+    assert sorted(sids) == sorted(part.sid for part in bedrock_access.statements(models))
+    function = only(template, "AWS::Lambda::Function")
+    assert set(template.find_resources("AWS::IAM::ManagedPolicy")) <= set(function["DependsOn"])
+
+
+def written(document: Any) -> str:
+    """Write a policy as IAM gets it, with the longest of what CloudFormation fills in, and counts it."""
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, list):
+            return [filled(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "Fn::Sub" in value:
+            return value["Fn::Sub"]
+        if "Fn::GetAtt" in value:  # the log group's
+            return (
+                "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:" + "a" * 99
+            )
+        return {key: filled(item) for key, item in value.items()}
+
+    text = json.dumps(filled(document), separators=(",", ":"))
+    text = text.replace("${AWS::AccountId}", "123456789012").replace("${AWS::Region}", REGION)
+    return text.replace("${AWS::Partition}", "aws-us-gov")
 
 
 def test_models_reach_the_function(synthesise: Synthesise) -> None:
@@ -268,7 +315,10 @@ def test_names_nothing(synthesise: Synthesise) -> None:
     names = re.compile(r"^(Function|Role|LogGroup|Policy)Name$")
     for resource in synthesise().to_json()["Resources"].values():
         if resource["Type"] != "AWS::IAM::Policy":  # whose name is inside its role
-            assert not [key for key in resource["Properties"] if names.match(key)]
+            chosen = {
+                key: value for key, value in resource["Properties"].items() if names.match(key)
+            }
+            assert not [value for value in chosen.values() if "Ref" not in value]
 
 
 def test_belongs_nowhere(synthesise: Synthesise) -> None:

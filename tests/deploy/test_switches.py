@@ -61,6 +61,10 @@ def statements(made: Synthesised) -> Iterator[dict[str, Any]]:
         yield from policy["Properties"]["PolicyDocument"]["Statement"]
 
 
+def has_access_logs(row: dict[str, str]) -> bool:
+    return row["door"] == "api-gateway" and row["logs"] != "not-at-the-door"
+
+
 def called(made: Synthesised) -> dict[str, Any]:
     """Return how the template names what is to be called: the alias, or else the function."""
     for name in of_type(made, "AWS::Lambda::Alias"):
@@ -76,7 +80,9 @@ def test_rows_have_every_pair() -> None:
     defaults = ROWS[0]
     assert named(defaults) == "defaults"
     for pair in IMPOSSIBLE:
-        with pytest.raises(ConfigError, match=r"^(auth|domain_name|web_acl_arn): expected"):
+        with pytest.raises(
+            ConfigError, match=r"^(access_logs|auth|domain_name|web_acl_arn): expected"
+        ):
             Config(**choices(defaults | dict(pair)))
 
 
@@ -113,18 +119,24 @@ def test_nobody_else_has_a_role(made: Synthesised, row: dict[str, str]) -> None:
         for role in roles
     }
     expected = {"lambda.amazonaws.com"}
-    if row["door"] == "api-gateway":
+    if has_access_logs(row):
         expected.add("apigateway.amazonaws.com")
     assert set(trusted) == expected
     assert "ManagedPolicyArns" not in trusted["lambda.amazonaws.com"]
 
 
 def test_url_is_open_only_where_the_function_asks(made: Synthesised, config: Config) -> None:
-    """The URL asks for signatures unless it is the front door and the function asks for something else."""
-    url = properties(made, "AWS::Lambda::Url")
+    """The URL asks for signatures unless it is the front door and the function asks for something else.
+
+    Behind API Gateway there is none.
+    """
     is_open = config.auth != "iam" and config.front_door == "url"
-    assert url["AuthType"] == ("NONE" if is_open else "AWS_IAM")
-    assert url["InvokeMode"] == "RESPONSE_STREAM"
+    if config.front_door == "api-gateway":
+        assert not of_type(made, "AWS::Lambda::Url")
+    else:
+        url = properties(made, "AWS::Lambda::Url")
+        assert url["AuthType"] == ("NONE" if is_open else "AWS_IAM")
+        assert url["InvokeMode"] == "RESPONSE_STREAM"
     permissions = [
         found["Properties"] for found in of_type(made, "AWS::Lambda::Permission").values()
     ]
@@ -142,14 +154,14 @@ def test_url_is_open_only_where_the_function_asks(made: Synthesised, config: Con
 
 def test_nothing_is_open_but_what_is_public(made: Synthesised, config: Config) -> None:
     """Through whatever is open, the function asks for a credential, unless `public` was the very word."""
-    url = properties(made, "AWS::Lambda::Url")
+    urls = [found["Properties"] for found in of_type(made, "AWS::Lambda::Url").values()]
     methods = [found["Properties"] for found in of_type(made, "AWS::ApiGateway::Method").values()]
     open_methods = [found for found in methods if found["AuthorizationType"] == "NONE"]
     if config.auth == "iam":  # nothing but the question that browsers ask
         assert {found["HttpMethod"] for found in open_methods} <= {"OPTIONS"}
         assert not open_methods or config.cors_origins
     is_open = (
-        url["AuthType"] == "NONE"
+        any(url["AuthType"] == "NONE" for url in urls)
         or bool(of_type(made, "AWS::CloudFront::Distribution"))
         or any(found["HttpMethod"] == "ANY" for found in open_methods)
     )
@@ -184,7 +196,11 @@ def test_the_function_can_start(made: Synthesised, config: Config) -> None:
 
 def test_browsers_are_told_once(made: Synthesised, config: Config) -> None:
     """Either the URL answers browsers on other origins or the function does, and never both."""
-    by_url = properties(made, "AWS::Lambda::Url").get("Cors", {}).get("AllowOrigins", [])
+    by_url = [
+        origin
+        for url in of_type(made, "AWS::Lambda::Url").values()
+        for origin in url["Properties"].get("Cors", {}).get("AllowOrigins", [])
+    ]
     variables = properties(made, "AWS::Lambda::Function")["Environment"]["Variables"]
     by_function = [text for text in variables.get("RIVULET_CORS_ORIGINS", "").split(",") if text]
     assert by_url + by_function == list(config.cors_origins)
@@ -218,27 +234,40 @@ def test_belongs_nowhere(made: Synthesised, config: Config) -> None:
     assert not re.search(r"(?<![0-9a-f.-])\d{12}(?![0-9a-f])|\b[a-z]{2}-[a-z]+-\d\b|arn:aws", text)
 
 
-def test_logs_and_traces(made: Synthesised, config: Config) -> None:
+def test_logs_and_traces(made: Synthesised, config: Config, row: dict[str, str]) -> None:
     """Every log group forgets after the chosen days and stays only if chosen; every request is traced."""
     groups = list(of_type(made, "AWS::Logs::LogGroup").values())
-    assert len(groups) == (2 if config.front_door == "api-gateway" else 1)
+    assert len(groups) == (2 if has_access_logs(row) else 1)
     for group in groups:
         assert group["Properties"]["RetentionInDays"] == config.log_retention_days
         assert group["DeletionPolicy"] == ("Retain" if config.retain_logs else "Delete")
     assert properties(made, "AWS::Lambda::Function")["TracingConfig"] == {"Mode": "Active"}
     for stage in of_type(made, "AWS::ApiGateway::Stage").values():
         assert stage["Properties"]["TracingEnabled"] is True
+        assert ("AccessLogSetting" in stage["Properties"]) == has_access_logs(row)
 
 
-def test_nothing_stays_behind(made: Synthesised, config: Config) -> None:
-    """Destroying takes all away but logs, if chosen, and the role that API Gateway has for a whole account."""
+def test_saved_queries_have_names_that_cloudformation_takes(made: Synthesised) -> None:
+    """The names are what the schema of `AWS::Logs::QueryDefinition` allows, and each is there once."""
+    saved = of_type(made, "AWS::Logs::QueryDefinition").values()
+    names = [found["Properties"]["Name"] for found in saved]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert re.fullmatch(r"([^:*/]+/?)*[^:*/]+", name)
+        assert len(name) <= 255
+
+
+def test_nothing_stays_behind(made: Synthesised, config: Config, row: dict[str, str]) -> None:
+    """Destroying takes all away but callers' keys, logs, if chosen, and the role that API Gateway has in an account."""
     kept = {
         found["Type"]
         for found in made.template["Resources"].values()
         if found.get("DeletionPolicy") == "Retain"
     }
     expected = {"AWS::Logs::LogGroup"} if config.retain_logs else set()
-    if config.front_door == "api-gateway":
+    if row["auth"] == "api-key":
+        expected.add("AWS::SecretsManager::Secret")
+    if has_access_logs(row):
         expected |= {"AWS::ApiGateway::Account", "AWS::IAM::Role"}
     assert kept == expected
 

@@ -53,6 +53,8 @@ def test_a_secret_is_made(synthesise: Synthesise) -> None:
     )  # letters and digits, in JSON and in a header alike
     assert not generated.get("IncludeSpace")
     assert "Name" not in secret["Properties"]
+    # To leave the way by keys once, by mistake, is not to lose the keys.
+    assert secret["DeletionPolicy"] == secret["UpdateReplacePolicy"] == "Retain"
     assert variables(template)["RIVULET_API_KEYS_SECRET"] == {"Ref": name}
     allowed = statement(template, "ReadApiKeys")
     assert allowed == {
@@ -63,25 +65,42 @@ def test_a_secret_is_made(synthesise: Synthesise) -> None:
     }
     command = template.find_outputs("*")["ApiKeysCommand"]["Value"]["Fn::Join"][1]
     assert command == [
-        "aws secretsmanager get-secret-value --secret-id ",
+        "aws secretsmanager get-secret-value --region ",
+        {"Ref": "AWS::Region"},
+        " --secret-id ",
         {"Ref": name},
         " --query SecretString --output text",
     ]
 
 
 @pytest.mark.parametrize(
-    ("given", "allowed"),
+    ("given", "allowed", "region"),
     [
         pytest.param(
             "shop/keys",
-            "arn:<AWS::Partition>:secretsmanager:<AWS::Region>:<AWS::AccountId>:secret:shop/keys-??????",
+            [
+                "arn:<AWS::Partition>:secretsmanager:<AWS::Region>:<AWS::AccountId>:secret:shop/keys-??????"
+            ],
+            "<AWS::Region>",
             id="by name",
         ),
-        pytest.param(SECRET, f"{SECRET}-??????", id="by ARN without what was added to the name"),
-        pytest.param(f"{SECRET}-AbC123", f"{SECRET}-AbC123", id="by ARN"),
+        pytest.param(
+            SECRET,
+            [f"{SECRET}-??????"],
+            "eu-west-1",
+            id="by ARN without what was added to the name",
+        ),
+        pytest.param(
+            f"{SECRET}-AbC123",
+            [f"{SECRET}-AbC123", f"{SECRET}-AbC123-??????"],
+            "eu-west-1",
+            id="by ARN, or by one without what was added to a name like that",
+        ),
     ],
 )
-def test_a_secret_that_is_there(synthesise: Synthesise, given: str, allowed: str) -> None:
+def test_a_secret_that_is_there(
+    synthesise: Synthesise, given: str, allowed: list[str], region: str
+) -> None:
     """A secret of one's own is read by what names it, and no other of a similar name is."""
     template = synthesise(auth="api-key", api_keys_secret=given)
     assert not template.find_resources("AWS::SecretsManager::Secret")
@@ -89,8 +108,10 @@ def test_a_secret_that_is_there(synthesise: Synthesise, given: str, allowed: str
     found = statement(template, "ReadApiKeys")
     assert found is not None
     assert found["Action"] == "secretsmanager:GetSecretValue"
-    assert flat(found["Resource"]) == allowed
-    assert given in flat(template.find_outputs("*")["ApiKeysCommand"]["Value"])
+    resources = found["Resource"]
+    assert [*map(flat, resources if isinstance(resources, list) else [resources])] == allowed
+    command = flat(template.find_outputs("*")["ApiKeysCommand"]["Value"])
+    assert f" --region {region} --secret-id {given} " in command
 
 
 def flat(value: Any) -> str:

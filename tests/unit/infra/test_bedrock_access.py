@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -7,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.bedrock_access import GEOGRAPHIES, guardrail, model, statements
+from infra.bedrock_access import (
+    GEOGRAPHIES,
+    LONGEST_POLICY,
+    guardrail,
+    model,
+    policies,
+    statements,
+)
 
 HERE = "arn:${AWS::Partition}:bedrock:${AWS::Region}"
 MINE = HERE + ":${AWS::AccountId}"
@@ -189,6 +197,67 @@ def test_refuses_a_guardrail(text: str, expected: str) -> None:
     """What is not a guardrail, or not its profile, is refused."""
     with pytest.raises(ValueError, match=f"^expected {re.escape(expected)}"):
         guardrail(text)
+
+
+MANY = [f"apac.anthropic.claude-sonnet-4-5-202509{number:02}-v1:0" for number in range(60)]
+
+
+def test_many_models() -> None:
+    """Of many models no statement has more than ten resources, each has its own name, and no model is left out."""
+    made = statements([*MANY, CLAUDE], [f"gr{number}=eu.guardrail.v1:0" for number in range(11)])
+    assert len({statement.sid for statement in made}) == len(made)
+    assert all(re.fullmatch(r"[A-Za-z0-9]+", statement.sid) for statement in made)
+    assert all(len(statement.resources) <= 10 for statement in made)
+    by_kind: dict[str, list[str]] = {}
+    for statement in made:
+        by_kind.setdefault(statement.sid.rstrip("0123456789"), []).extend(statement.resources)
+    resolved = [model(text) for text in (*MANY, CLAUDE)]
+    assert by_kind["InvokeModels"] == [found.arn for found in resolved]
+    assert by_kind["InvokeModelsBehindProfiles"] == [arn for m in resolved for arn in m.reached]
+    assert by_kind["CountTokens"] == [*dict.fromkeys(arn for m in resolved for arn in m.counted)]
+    assert len(by_kind["ApplyGuardrails"]) == 11
+
+
+def test_each_part_has_its_own_profiles() -> None:
+    """What lies behind some profiles is allowed through these alone, not through those of another statement."""
+    behind = [part for part in statements(MANY) if "Behind" in part.sid]
+    assert len(behind) == 6
+    for number, part in enumerate(behind):
+        profiles = MANY[number * 10 : number * 10 + 10]
+        assert part.conditions["StringEquals"] == {
+            "bedrock:InferenceProfileArn": tuple(model(text).arn for text in profiles)
+        }
+        assert part.resources == tuple(arn for text in profiles for arn in model(text).reached)
+
+
+@pytest.mark.parametrize("count", [1, 20, 60])
+@pytest.mark.parametrize("kind", ["apac", "global"])
+def test_policies_are_small_enough(kind: str, count: int) -> None:
+    """Filled in where names are longest, no policy is larger than IAM takes; each statement is in one of a few."""
+    made = statements([text.replace("apac", kind) for text in MANY[:count]])
+    groups = policies(made)
+    parted = [part.sid for group in groups for part in group]
+    assert sorted(parted) == sorted(part.sid for part in made)
+    for group in groups:
+        document = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": part.sid,
+                    "Effect": "Allow",
+                    "Action": part.actions,
+                    "Resource": part.resources,
+                    **({"Condition": part.conditions} if part.conditions else {}),
+                }
+                for part in group
+            ],
+        }
+        text = json.dumps(document, separators=(",", ":"))
+        text = text.replace("${AWS::Partition}", "aws-us-gov").replace(
+            "${AWS::Region}", "ap-southeast-4"
+        )
+        assert len(text.replace("${AWS::AccountId}", "123456789012")) <= LONGEST_POLICY
+    assert len(groups) <= 1 + count // 8
 
 
 _PARTS = st.from_regex(r"[a-z0-9-]{1,8}", fullmatch=True)

@@ -164,6 +164,7 @@ def test_reads(key: str, given: Any, value: Any) -> None:
         ("retain_logs", None, "true or false"),
         ("service_name", "a b", "1 to 64 letters"),
         ("metrics_namespace", "AWS/Lambda", "a CloudWatch namespace outside AWS/"),
+        ("metrics_namespace", "Shop:Chat", "a CloudWatch namespace outside AWS/"),
     ],
 )
 def test_refuses(key: str, given: Any, expected: str) -> None:
