@@ -6,12 +6,10 @@ import asyncio
 import json
 import os
 import platform
-import socket  # noqa: TID251  finds a port for a judge, and waits for it
 import subprocess
 import sys
 import threading
-import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +20,7 @@ import pytest
 from local.bedrock import Bedrock
 from local.fault_script import FaultMachine
 from local.pace import Pace
+from tests.integration.judges.judge import MINISTACK, free_port, judge_process, needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 CDK = ROOT / "node_modules" / ".bin" / "cdk"
-MINISTACK = ROOT / ".judges" / "ministack"
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
 # Where `cdk bootstrap` has packages put, by the CDK's own naming.
@@ -39,9 +37,8 @@ PACKAGES = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
 HERE = {"architecture": "arm64" if platform.machine() in {"aarch64", "arm64"} else "x86_64"}
 
 needs_cdk = pytest.mark.skipif(not CDK.exists(), reason="the CDK CLI is not installed: npm ci")
-needs_ministack = pytest.mark.skipif(
-    not MINISTACK.exists(), reason="ministack is not installed: make judges"
-)
+# What a test is marked with that deploys.
+DEPLOYS = [pytest.mark.judge, pytest.mark.usefixtures("node"), needs_cdk, needs(MINISTACK)]
 
 
 def bare_environment(**more: str) -> dict[str, str]:
@@ -202,17 +199,8 @@ def ministack(home: Path, *, bedrock: str, auth: bool = False) -> Iterator[Cloud
         "AUTH": str(auth).lower(),
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock,
     }
-    with (
-        (home / "ministack.log").open("wb") as log,
-        subprocess.Popen(
-            [sys.executable, "-m", "ministack"], env=its_own, cwd=home, stdout=log, stderr=log
-        ) as process,
-    ):
-        try:
-            wait_for(port, process)
-            yield Cloud(endpoint, home, environment)
-        finally:
-            process.terminate()
+    with judge_process((sys.executable, "-m", "ministack"), port, home, its_own):
+        yield Cloud(endpoint, home, environment)
 
 
 @contextmanager
@@ -230,20 +218,3 @@ def bedrock_stand_in() -> Iterator[str]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
-        assert process.poll() is None, "ministack ended"
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail("ministack did not listen within 30 s")

@@ -19,16 +19,15 @@ from smoke.deployment import Deployment
 from smoke.who_is_let_in import strangers
 from tests.deploy.ministack import (
     ACCOUNT,
+    DEPLOYS,
     HERE,
-    MINISTACK,
     PACKAGES,
     REGION,
     assembly,
     bedrock_stand_in,
     ministack,
-    needs_cdk,
-    needs_ministack,
 )
+from tests.integration.judges.judge import MINISTACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,13 +36,7 @@ if TYPE_CHECKING:
     from smoke.credentials import Credential
     from tests.deploy.ministack import Cloud
 
-pytestmark = [
-    pytest.mark.xdist_group("deployment"),
-    pytest.mark.judge,
-    pytest.mark.usefixtures("node"),
-    needs_cdk,
-    needs_ministack,
-]
+pytestmark = [pytest.mark.xdist_group("deployment"), *DEPLOYS]
 
 PROFILE_ID = "eu.amazon.nova-lite-v1:0"
 MODEL_ID = "amazon.nova-micro-v1:0"

@@ -29,13 +29,12 @@ from smoke.checks import CHECKS, make
 from smoke.credentials import Signature
 from tests.deploy.ministack import (
     ACCOUNT,
+    DEPLOYS,
     HERE,
     REGION,
     assembly,
     bedrock_stand_in,
     ministack,
-    needs_cdk,
-    needs_ministack,
 )
 
 if TYPE_CHECKING:
@@ -44,13 +43,7 @@ if TYPE_CHECKING:
     from smoke.checks import Seen
     from tests.deploy.ministack import Cloud
 
-pytestmark = [
-    pytest.mark.xdist_group("deployment"),
-    pytest.mark.judge,
-    pytest.mark.usefixtures("node"),
-    needs_cdk,
-    needs_ministack,
-]
+pytestmark = [pytest.mark.xdist_group("deployment"), *DEPLOYS]
 
 OWNER = Credentials("test", "test")
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms"

@@ -16,13 +16,12 @@ import pytest
 
 from tests.deploy.ministack import (
     ACCOUNT,
+    DEPLOYS,
     HERE,
     REGION,
     ROOT,
     bedrock_stand_in,
     ministack,
-    needs_cdk,
-    needs_ministack,
 )
 from tests.integration.tls_front import tls_front
 
@@ -32,13 +31,7 @@ if TYPE_CHECKING:
 
     from tests.deploy.ministack import Cloud
 
-pytestmark = [
-    pytest.mark.xdist_group("readme"),
-    pytest.mark.judge,
-    pytest.mark.usefixtures("node"),
-    needs_cdk,
-    needs_ministack,
-]
+pytestmark = [pytest.mark.xdist_group("readme"), *DEPLOYS]
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # What the README asks of the AWS CLI, version 2 of which no package index has. JMESPath is its own.

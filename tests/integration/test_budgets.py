@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import random
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -17,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anthropic
@@ -36,11 +33,11 @@ from relay.model_call import ModelCall
 from relay.settings import Settings
 from tests.caller import ask
 from tests.integration.clients.honest import MODEL, QUESTION, invoke_body, usage
+from tests.integration.judges.judge import MINISTACK, free_port, judge_process, needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MINISTACK = Path(__file__).parents[2] / ".judges" / "ministack"
 TABLE = "budgets"
 DAY = "2026-11-30"
 NOON = 1_796_040_000.0  # of that day
@@ -65,47 +62,23 @@ CALL = ModelCall(
 pytestmark = [
     pytest.mark.judge,
     pytest.mark.xdist_group("budgets"),
-    pytest.mark.skipif(not MINISTACK.exists(), reason="ministack is not installed: make judges"),
+    needs(MINISTACK),
 ]
 
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """DynamoDB as ministack has it."""
-    home = tmp_path_factory.mktemp("ministack")
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port = int(server.getsockname()[1])
-    ours = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    port = free_port()
     environment = {
-        **ours,
         "PYTHONPATH": str(MINISTACK),
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "SERVICES": "dynamodb",
     }
-    with (
-        (home / "log").open("wb") as log,
-        subprocess.Popen(
-            [sys.executable, "-m", "ministack"], env=environment, cwd=home, stdout=log, stderr=log
-        ) as process,
-    ):
-        try:
-            _wait_for(port, process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
-        assert process.poll() is None, "ministack ended"
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail("ministack did not listen within 30 s")
+    home = tmp_path_factory.mktemp("ministack")
+    with judge_process((sys.executable, "-m", "ministack"), port, home, environment):
+        yield f"http://127.0.0.1:{port}"
 
 
 class Table:
