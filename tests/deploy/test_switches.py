@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +15,11 @@ from infra import package
 from infra.config import Config, ConfigError
 from infra.shipped import load
 from tests.deploy.switches import IMPOSSIBLE, SWITCHES, all_pairs, choices, named, pairs, rows
+from tests.integration.judges.judge import CFN_LINT, needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.deploy.conftest import Synthesised
 
@@ -93,6 +97,28 @@ def test_every_choice_is_switched() -> None:
     others = {"stack_name", "service_name", "metrics_namespace", "log_level"}
     others |= {"alarm_error_percent", "alarm_first_token_seconds", "alarm_spend_per_hour"}
     assert every == set(Config.__slots__) - others
+
+
+@pytest.mark.judge
+@needs(CFN_LINT)
+def test_cloudformation_takes_them_all(
+    synthesise_checked: Callable[..., Synthesised], tmp_path: Path
+) -> None:
+    """By CloudFormation's own schemas and rules every template is one that it can deploy."""
+    for number, row in enumerate(ROWS):
+        made = synthesise_checked(**choices(dict(row)))
+        (tmp_path / f"{number}.json").write_text(json.dumps(made.template))
+    program = "import sys; from cfnlint.runner import main; sys.exit(main())"
+    done = subprocess.run(
+        # A dependency that is said twice is CDK's doing, and does no harm.
+        [sys.executable, "-c", program, "--ignore-checks", "W3005", "--", f"{tmp_path}/*.json"],
+        env={"PYTHONPATH": str(CFN_LINT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_permissions_are_no_wider_than_their_reason(made: Synthesised) -> None:

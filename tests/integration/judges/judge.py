@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 JUDGES = Path(__file__).parents[3] / ".judges"
 CARGO_LAMBDA = JUDGES / "cargo-lambda" / "bin" / "cargo-lambda"
 MINISTACK = JUDGES / "ministack"
+CFN_LINT = JUDGES / "cfn-lint"
 _ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 LAMBDA_RIE = (
     JUDGES
