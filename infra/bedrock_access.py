@@ -252,7 +252,8 @@ def _application_profile(arn: str, source: str) -> Model:
             "expected what the profile was copied from, as '<its ARN>=<model id or ARN>'"
         )
     copied = model(source)
-    return Model(arn, arn, copied.reached or (copied.arn,))
+    # Tokens are counted for the model itself: by a profile Bedrock knows none.
+    return Model(arn, arn, copied.reached or (copied.arn,), copied.counted)
 
 
 def _unique(texts: Iterable[str]) -> tuple[str, ...]:

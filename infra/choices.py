@@ -149,7 +149,11 @@ def setting(item: str) -> None:
     name, equals, value = item.partition("=")
     if not equals or name not in SETTINGS:
         raise ValueError(f"expected name=value with a name out of {', '.join(SETTINGS)}")
-    function_settings({name: value})
+    try:
+        function_settings({name: value})
+    except ValueError as error:
+        _, _, said = str(error).partition(": ")
+        raise ValueError(f"{name}: {said.rpartition(', got')[0]}") from None
 
 
 def alias(item: str) -> None:

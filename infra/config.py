@@ -177,12 +177,18 @@ class Config:
         keys = [choice.name for choice in fields(cls)]
         ours = {key: value for key, value in context.items() if key in keys}
         for key in context.keys() - ours.keys():
-            name = re.sub("^rivulet[:/._-]*", "", key)
-            is_ours = name != key or not re.search("[-:/]", key)
-            near = get_close_matches(
-                name.replace("-", "_"), keys, n=1, cutoff=0.6 if is_ours else 0.9
-            )
-            if is_ours or near:
-                hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(keys)}"
+            if hint := _hint(key, keys):
                 raise ConfigError(f"unknown context key: got {key!r}; {hint}")
         return cls(**ours)
+
+
+def _hint(key: str, keys: list[str]) -> str:
+    """Return what was meant by a key that is none of ours; nothing where it is none of our business."""
+    name = re.sub("^rivulet[:/._-]*", "", key, flags=re.IGNORECASE).lower()
+    if name in choices.SETTINGS:
+        return f"it is one of the function's settings: -c settings={name}=..."
+    is_ours = name != key.lower() or not re.search("[-:/]", key)
+    near = get_close_matches(name.replace("-", "_"), keys, n=1, cutoff=0.75 if is_ours else 0.9)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"expected one of {', '.join(keys)}" if is_ours else ""

@@ -52,9 +52,9 @@ class Observability(Construct):
             self.dashboard = dashboard.make(
                 self, config=config, metrics=metrics, log_group=log_group, alarms=self.alarms
             )
-        self._warn_of_strangers(config)
+        self._warn_of_unknown_models(config)
 
-    def _warn_of_strangers(self, config: Config) -> None:
+    def _warn_of_unknown_models(self, config: Config) -> None:
         """Say which prices are of no model that could answer: most likely a slip of the pen."""
         known = called_model_ids(config)
         for price in map(prices.price, config.prices):

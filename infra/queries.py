@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from aws_cdk import Stack
 from aws_cdk import aws_logs as logs
 
+from infra.crashes import PATTERNS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -27,7 +29,7 @@ fields @timestamp, error, cause, model, status, route, caller, function_request_
 | limit 50"""
 
 LATEST_REFUSALS = """\
-fields @timestamp, error, status, route, auth, caller, function_request_id
+fields @timestamp, error, status, route, auth, caller, source_ip, function_request_id
 | filter at_fault = "caller"
 | sort @timestamp desc
 | limit 50"""
@@ -38,9 +40,10 @@ fields @timestamp, @message
 | filter function_request_id = "REQUEST_ID" or @requestId = "REQUEST_ID"
 | sort @timestamp asc"""
 
-LATEST_CRASHES = """\
+# What the alarm counts.
+LATEST_CRASHES = f"""\
 fields @timestamp, @message, @requestId
-| filter @message like /^(REPORT|INIT_REPORT|RESTORE_REPORT)\\s.*Status: (error|timeout)/
+| filter {" or ".join(f"@message like /{pattern}/" for pattern in PATTERNS)}
 | sort @timestamp desc
 | limit 50"""
 
@@ -55,7 +58,7 @@ filter at_fault = "service"
 | sort failures desc""",
     "Refusals by caller": """\
 filter at_fault = "caller"
-| stats count(*) as refusals, max(@timestamp) as latest by error, auth, caller
+| stats count(*) as refusals, max(@timestamp) as latest by error, auth, caller, source_ip
 | sort refusals desc""",
     "Slowest first tokens": """\
 fields @timestamp, time_to_first_token_ms, model, cold_start, retries, fallback_from, input_tokens,

@@ -19,8 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from access.budget_ceiling import Tokens, ceiling
 from relay.bedrock import new_session
@@ -100,7 +99,7 @@ class Budget:
                 left = math.ceil((ends - now).total_seconds())
                 raise budget_error(self._tokens, f"{ends:%Y-%m-%dT%H:%M:%SZ}", left) from None
             spending.used = _used(item)  # reserved, by an attempt whose answer was lost
-        except (BotoCoreError, HTTPError, OSError) as error:
+        except Exception as error:
             raise _unavailable(error) from error
         return spending
 
@@ -114,7 +113,7 @@ class Budget:
         """Add tokens to what a caller has used; return the sum.
 
         Raises:
-            ClientError, BotoCoreError, HTTPError, OSError: it was not added, or nobody knows.
+            Exception: it was not added, or nobody knows.
         """
         updated = self._client.update_item(
             TableName=self._settings.budget_table,

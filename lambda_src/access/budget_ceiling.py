@@ -13,7 +13,7 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import normalize
 
-from relay.limits import token_limits
+from relay.limits import SCHEMAS, THINKING, token_limits
 from relay.models import behind, family
 from relay.shapes import invalid
 
@@ -43,11 +43,12 @@ _FILES = frozenset(
 )
 _TEXT_FORMATS = ("md", "txt")
 # What names things of the caller's own, and is text to a model whatever they are called.
-_CALLERS_OWN = frozenset({"arguments", "inputSchema", "input_schema", "json", "parameters"})
+_CALLERS_OWN = SCHEMAS | {
+    *("arguments", "inputSchema", "input_examples", "input_schema", "json", "parameters")
+}
 _TOOLS = frozenset({"tools", "toolConfig"})
 # What Anthropic's models then write and read besides is in no limit, and not in what Bedrock counts for the answer.
 _CONTEXT_MANAGEMENT = "context_management"
-_BUDGET = "budget_tokens"  # for thinking: with some betas it comes on top of the limit
 
 
 class Tokens(NamedTuple):
@@ -70,8 +71,7 @@ def ceiling(calls: Iterable[ModelCall], settings: Settings) -> Tokens:
     models = [behind(call.model, settings) for call in (first, *others)]
     reading = _Reading()
     tokens = reading.bytes_of(request) + reading.images * _IMAGE
-    has_tools = isinstance(request, dict) and not _TOOLS.isdisjoint(request)
-    tokens += _TEMPLATE_FOR_TOOLS if has_tools else _TEMPLATE
+    tokens += _TEMPLATE_FOR_TOOLS if reading.has_tools else _TEMPLATE
     if reading.files:  # however many, they share what the model reads
         tokens += max(map(_context, models))
     # Where an ARN does not tell whose the model is, nobody knows by which name it reads its limit.
@@ -109,15 +109,18 @@ class _Reading(_Text):
     Attributes:
         images: how many have been found in it.
         files: how many have.
+        has_tools: whether tools have.
     """
 
     def __init__(self) -> None:
         self.images = 0
         self.files = 0
+        self.has_tools = False
 
     def _member(self, name: str, member: Any, block: Mapping[str, Any]) -> int:
         if name in _CALLERS_OWN or (name == "input" and "name" in block):  # of a tool
             return _Text().bytes_of(member)
+        self.has_tools |= name in _TOOLS
         if name == _CONTEXT_MANAGEMENT and "compact" in json.dumps(member, default=str):
             raise invalid(name, "nothing that makes the model write more than it says", "compact")
         kind = block.get("type") if name == "source" else None
@@ -163,8 +166,8 @@ def _most_output(request: Any, limit: int) -> int:
     """Return the most tokens that a request lets its model write; what it names was checked against the limit."""
     named = token_limits(request)
     found = [(path, min(n, limit)) for path, n in named if isinstance(n, int) and n > 0]
-    answer = max((n for path, n in found if not path.endswith(_BUDGET)), default=limit)
-    thinking = max((n for path, n in found if path.endswith(_BUDGET)), default=0)
+    answer = max((n for path, n in found if not path.endswith(THINKING)), default=limit)
+    thinking = max((n for path, n in found if path.endswith(THINKING)), default=0)
     return answer + thinking
 
 

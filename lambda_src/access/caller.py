@@ -57,8 +57,9 @@ def iam_caller(event: Mapping[str, Any]) -> Caller:
     """
     context = event["requestContext"]
     authorizer, identity = context.get("authorizer"), context.get("identity")
-    iam = authorizer.get("iam") if isinstance(authorizer, dict) else identity
-    arn = iam.get("userArn") if isinstance(iam, dict) else None
+    iam = authorizer.get("iam") if isinstance(authorizer, dict) else None
+    told = iam or identity
+    arn = told.get("userArn") if isinstance(told, dict) else None
     return Caller(_name(arn) if isinstance(arn, str) else _NAMELESS, "iam")
 
 

@@ -162,7 +162,7 @@ def _fetch(url: str) -> dict[str, Any]:
 
 
 def _read(url: str) -> bytes | Unreadable:
-    request = Request(url, headers={"accept": "application/json"})  # noqa: S310  # it has a safe scheme
+    request = Request(url, headers={"accept": "application/json", "user-agent": "rivulet"})  # noqa: S310  # it has a safe scheme
     body = b""
     try:
         with _open(request, timeout=_TIMEOUT) as answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -22,7 +23,15 @@ _now = time.time
 
 
 class Unreadable(Exception):
-    """What is kept cannot be read; says why, in words that are fit for a log."""
+    """What is kept cannot be read.
+
+    Attributes:
+        cause: why, in words that are fit for a log.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 class Kept(Generic[Value]):
@@ -55,11 +64,13 @@ class Kept(Generic[Value]):
         self._value: Value | None = None
         self._read_at = self._tried_at = float("-inf")
         self._wait = 0.0
+        self._error: Unreadable | None = None
 
     def refresh(self) -> None:
-        """Read it, if that is due; whether it works or not."""
+        """Read it, if that is due. Where that fails, whoever asks first tries again."""
         with self._lock:
-            self._try_to_read()
+            if not self._try_to_read():
+                self._wait = 0.0
 
     def find(self, seek: Callable[[Value], Found | None]) -> Found | None:
         """Return what is found in it, or ``None`` if it is known not to be there.
@@ -74,7 +85,10 @@ class Kept(Generic[Value]):
             if found is None and self._try_to_read():  # perhaps it is new
                 found = self._found(seek)
             if found is None and not self._is_younger_than(self._max_age):
-                raise access_error("access_unavailable")
+                error = access_error("access_unavailable")
+                left = self._tried_at + self._wait - _now()
+                error.headers = {**error.headers, "retry-after": str(max(1, math.ceil(left)))}
+                raise error from self._error
             return found
 
     def _found(self, seek: Callable[[Value], Found | None]) -> Found | None:
@@ -94,8 +108,10 @@ class Kept(Generic[Value]):
         try:
             self._value = self._read()
         except Unreadable as error:
-            logger.warning(f"cannot read {self._what}", extra={"cause": str(error)})
+            self._error = error
             serves = self._is_younger_than(self._max_age + self._grace)
+            tell = logger.warning if serves else logger.error
+            tell(f"cannot read {self._what}", extra={"cause": error.cause})
             self._wait = max(self._pause, _BACKOFF) if serves else self._pause
             works = False
         else:

@@ -159,6 +159,8 @@ def parse_json(body: bytes) -> Any:
         got = f"an error at character {error.pos}" if body else "nothing"
     except UnicodeDecodeError as error:
         got = f"what is no UTF-8 at byte {error.start}"
+    except strict_json.NotStrict as refusal:
+        got = f"something that is {refusal}"
     except ValueError:
         got = "something else"
     raise invalid("", "JSON", got)

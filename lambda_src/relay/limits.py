@@ -28,13 +28,14 @@ _MAX_TOKENS = frozenset(
         "max_completion_tokens",  # OpenAI
         "max_tokens_to_sample",  # Anthropic's text completions
         "max_output_tokens",  # OpenAI's Responses
-        "maxOutputTokens",  # Google
+        "maxOutputTokens",  # TwelveLabs
     }
 )
 
-# What names things of the caller's own.
-_NO_FIELDS = frozenset({"json_schema", "metadata", "properties", "schema"})
-_BUDGET = "budget_tokens"  # for thinking: with some betas it comes on top of the limit
+SCHEMAS = frozenset({"json_schema", "metadata", "properties", "schema"})
+"""What names things of the caller's own, in a request to any model."""
+THINKING = "budget_tokens"
+"""The limit on thinking: with some betas it comes on top of the other."""
 # Where a family of models reads it. What stands elsewhere is checked, but does not count.
 _READ_BY = {
     "ai21.": {"max_tokens"},
@@ -45,6 +46,7 @@ _READ_BY = {
     "meta.": {"max_gen_len"},
     "mistral.": {"max_tokens"},
     "openai.": {"max_tokens", "max_completion_tokens"},
+    "twelvelabs.pegasus": {"maxOutputTokens"},
 }
 _READ_BY_OTHERS = frozenset({"max_tokens", "max_completion_tokens"})
 _GENERATES_NO_TEXT = re.compile(r"embed|rerank|canvas|reel|stability\.|image|upscale")
@@ -186,9 +188,9 @@ def token_limits(body: Any) -> Iterator[tuple[str, Any]]:
     if not isinstance(body, dict):
         return
     for name, value in body.items():
-        if name in _MAX_TOKENS or name == _BUDGET:
+        if name in _MAX_TOKENS or name == THINKING:
             yield name, value
-        elif isinstance(value, dict) and name not in _NO_FIELDS:
+        elif isinstance(value, dict) and name not in SCHEMAS:
             yield from ((f"{name}.{path}", limit) for path, limit in token_limits(value))
 
 

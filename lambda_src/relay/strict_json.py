@@ -11,14 +11,18 @@ import math
 from typing import Any, NoReturn
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
+class NotStrict(ValueError):
+    """What Python's own parser would have taken; says what it is."""
+
+
+def _no_constant(_name: str) -> NoReturn:
+    raise NotStrict("no finite number")
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError(text)
+        raise NotStrict("no finite number")
     return value
 
 
@@ -39,11 +43,11 @@ def parse(data: bytes) -> Any:
         ValueError: it is none; a ``JSONDecodeError`` where there is a place to point at.
     """
     if data.count(b"{") + data.count(b"[") > _MOST_CONTAINERS:
-        raise ValueError("too many objects and lists")
+        raise NotStrict("too many objects and lists")
     try:
         value = _decode(data.decode())
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise NotStrict("nested too deeply") from None
     check_depth(value)
     return value
 
@@ -59,7 +63,7 @@ def check_depth(value: Any) -> None:
         level = [child for parent in level for child in _children(parent)]
         if not level:
             return
-    raise ValueError("nested too deeply")
+    raise NotStrict("nested too deeply")
 
 
 def _children(value: Any) -> Any:

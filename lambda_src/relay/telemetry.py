@@ -171,10 +171,13 @@ class Record:
             self.ended = kind in _ENDS
 
     def failed(self, code: str, cause: BaseException | None = None) -> None:
-        """Note why the request failed; ``cause`` is told by its type alone, for its words may be private."""
+        """Note why the request failed.
+
+        ``cause`` is told by its type, for its words may be private, or as it says itself.
+        """
         self._fields |= {"error": code, "at_fault": measures.at_fault(code)}
         if cause is not None:
-            self._fields["cause"] = type(cause).__name__
+            self._fields["cause"] = getattr(cause, "cause", type(cause).__name__)
 
     def answered(self) -> None:
         """Note that the last byte is written: what is still done takes nobody's time."""

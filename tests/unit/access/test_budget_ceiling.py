@@ -274,3 +274,26 @@ def test_a_model_of_unknown_make_may_write_all_that_is_allowed() -> None:
     arn = "arn:aws:bedrock:us-east-1:123456789012:imported-model/abc"
     call = dataclasses.replace(_invoke({"prompt": "a", "maxTokenCount": 1}), model=arn)
     assert ceiling([call], SETTINGS).output == SETTINGS.max_tokens
+
+
+def _schema(name: str, description: str = "a") -> Any:
+    return {"type": "object", "properties": {name: {"type": "string", "description": description}}}
+
+
+@pytest.mark.parametrize("name", ["image", "images", "document", "file", "video", "title"])
+def test_what_a_schema_names_is_text(name: str) -> None:
+    """A property is no picture and no file, whatever it is called, and hides nothing."""
+    for schemas in (
+        lambda text: {"output_config": {"format": {"schema": _schema(name, text)}}},
+        lambda text: {"response_format": {"json_schema": {"schema": _schema(name, text)}}},
+        lambda text: {"tools": [{"name": "a", "input_examples": [{name: text}]}]},
+    ):
+        small, large = (_input(_messages("a", **schemas(text))) for text in ("a", "a" * 1000))
+        assert (small < 6_000, large - small) == (True, 999)
+
+
+def test_tools_have_their_template_wherever_they_stand() -> None:
+    """Anthropic's own reach Converse among the model's own fields."""
+    tools = [{"type": "bash_20250124", "name": "bash"}]
+    there = _converse({"text": "a"}, additionalModelRequestFields={"tools": tools})
+    assert _input(there) > 5_000

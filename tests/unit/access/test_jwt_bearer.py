@@ -335,7 +335,7 @@ def test_the_issuers_keys_were_never_read(issuer: Issuer, logged: list[Any]) -> 
     way = JwtBearer(issuer.settings())
     way.prepare()
     refused(503, way.caller, bearer(issuer.token()))
-    assert logged == [("cannot read the issuer's keys", "HTTP 404")]
+    assert logged == [("cannot read the issuer's keys", "HTTP 404")] * 2
 
 
 def test_renewed_it_knows_no_key(way: JwtBearer, issuer: Issuer) -> None:

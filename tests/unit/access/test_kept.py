@@ -97,7 +97,8 @@ def test_it_serves_on_for_a_time_while_it_cannot_be_read(
     with pytest.raises(AccessError) as caught:
         has(words, "new")
     assert (caught.value.status, caught.value.code) == (503, "access_unavailable")
-    assert caught.value.headers["retry-after"] == "5"
+    assert caught.value.headers["retry-after"] == "30"  # when it is read again
+    assert isinstance(caught.value.__cause__, Unreadable)
     clock.now += GRACE - 1
     assert has(words, "old")
     clock.now += 0.1
@@ -181,3 +182,13 @@ def test_threads_that_ask_at_once_read_once(words: Kept[frozenset[str]], source:
         thread.join()
     assert answers == [True] * 8
     assert source.readings == 1
+
+
+def test_who_asks_first_after_a_failed_refresh_tries_again(
+    words: Kept[frozenset[str]], source: Source
+) -> None:
+    """A start that came too early for what is read costs nobody an answer."""
+    source.words = None
+    words.refresh()
+    source.words = {"old"}
+    assert has(words, "old")

@@ -144,7 +144,10 @@ def test_statements_of_a_profile() -> None:
 @pytest.mark.parametrize(
     ("text", "counted"),
     [
-        (f"{HOME}:application-inference-profile/abc123def456=us.{CLAUDE}", ()),
+        (
+            f"{HOME}:application-inference-profile/abc123def456=us.{CLAUDE}",
+            f"arn:${{AWS::Partition}}:bedrock:${{AWS::Region}}::foundation-model/{CLAUDE}",
+        ),
         (f"{HOME}:inference-profile/us.{CLAUDE}", ()),
         (f"{HOME}:provisioned-model/abcdef123456", ()),
         (f"arn:aws:bedrock:us-east-1::foundation-model/{NOVA}",) * 2,

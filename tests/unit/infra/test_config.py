@@ -194,10 +194,8 @@ def test_an_alias_is_a_name_for_a_model_of_the_deployment(aliases: Any, expected
 
 
 def test_a_setting_is_checked_as_the_function_will() -> None:
-    """A value that the function could not start with fails before it is deployed, in the function's own words."""
-    expected = (
-        "RIVULET_MAX_TOKENS: expected a whole number above 0 and at most 1000000000, got 'many'"
-    )
+    """A value that the function could not start with fails before it is deployed, by the setting's name."""
+    expected = "settings: max_tokens: expected a whole number above 0 and at most 1000000000, not"
     with pytest.raises(ConfigError, match=expected):
         Config(settings=("max_tokens=many",))
 
@@ -373,6 +371,8 @@ def test_names_the_item() -> None:
         ("memory", "did you mean memory_mb?"),
         ("rivulet:memory_mb", "did you mean memory_mb?"),
         ("model-ids", "did you mean model_ids?"),
+        ("max_tokens", "it is one of the function's settings: -c settings=max_tokens=..."),
+        ("RIVULET_HEARTBEAT_INTERVAL", "-c settings=heartbeat_interval=..."),
         ("zzz", "expected one of stack_name, model_ids"),
     ],
 )

@@ -207,11 +207,11 @@ def test_json_is_what_it_says(drawn: tuple[Any, bytes]) -> None:
         (b'"\xed\xa0\xbe"', "what is no UTF-8 at byte 1"),
         (b"\xef\xbb\xbf{}", "an error at character 0"),
         ("{}".encode("utf-16"), "what is no UTF-8 at byte 0"),
-        (b"[1e999]", "something else"),
-        (b"[-Infinity]", "something else"),
+        (b"[1e999]", "something that is no finite number"),
+        (b"[-Infinity]", "something that is no finite number"),
         (b"1" * 5000, "something else"),
-        (b"[" * 101 + b"]" * 101, "something else"),
-        (b"[" * 100_000, "something else"),
+        (b"[" * 101 + b"]" * 101, "something that is nested too deeply"),
+        (b"[" * 100_000, "something that is nested too deeply"),
     ],
 )
 def test_what_is_no_json_is_pointed_at(data: bytes, got: str) -> None:

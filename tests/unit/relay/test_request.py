@@ -110,7 +110,7 @@ def test_converses_own_request_is_taken_as_it_is() -> None:
         ("", "the body: expected JSON, got nothing"),
         ("{", "the body: expected JSON, got an error at character 1"),
         ("\ud800", "the body: expected Unicode text, got something else"),
-        ('{"prompt": NaN}', "the body: expected JSON, got something else"),
+        ('{"prompt": NaN}', "the body: expected JSON, got something that is no finite number"),
         ("[" * 1990, "the body: expected JSON, got "),
         ([], "the body: expected a JSON object, got a list of 0"),
         ("5", "the body: expected a JSON object, got the number 5"),

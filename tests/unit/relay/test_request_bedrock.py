@@ -252,8 +252,11 @@ def test_tokens_are_counted_of_what_came() -> None:
     [
         (b"", "the body: expected JSON, got nothing"),
         (b"{", "the body: expected JSON, got an error at character 1"),
-        (b'{"a":NaN}', "the body: expected JSON, got something else"),
-        (b"[" * 150 + b"]" * 150, "the body: expected JSON, got something else"),
+        (b'{"a":NaN}', "the body: expected JSON, got something that is no finite number"),
+        (
+            b"[" * 150 + b"]" * 150,
+            "the body: expected JSON, got something that is nested too deeply",
+        ),
     ],
 )
 def test_what_is_no_json_is_refused(operation: str, body: bytes, message: str) -> None:
