@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from smoke.aws import Aws
 from smoke.checks import CHECKS, make_all
 from smoke.credentials import Credential, Nothing, Secret, Signature
 from smoke.deployment import Deployment, told_by_host
+from smoke.hints import hints
 from smoke.report import Report
 from smoke.verdicts import Skipped
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _AUTH = ("iam", "api-key", "jwt", "public")
+_SENDABLE = re.compile(r"[!-~]+")  # what a header takes
 _STACK = "Rivulet"  # as deployed without another name
 
 
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [check for check in CHECKS if not options.only or check.name in options.only]
     for seen in make_all(chosen, deployment):
         report.add(seen)
-    return report.end()
+    return report.end(hints(deployment))
 
 
 def find(options: argparse.Namespace) -> Deployment:
@@ -53,17 +57,15 @@ def find(options: argparse.Namespace) -> Deployment:
     Raises:
         Unusable: there is no telling where the deployment is, or how to call it.
     """
-    url = options.url.rstrip("/")
+    url = _address(options.url)
     service, region = told_by_host(url)
     aws = Aws(options.region or region)
     outputs = _outputs(aws, options.stack, url)
-    url = url or outputs.get("Url", "").rstrip("/")
+    url = url or _address(outputs.get("Url", ""))
     if not url:
         raise Unusable(
             f"expected --url, or --stack with an output Url; got neither from {options.stack or _STACK}"
         )
-    if not url.startswith(("http://", "https://")):
-        raise Unusable(f"--url: expected https://…, got {url!r}")
     service = options.service or told_by_host(url)[0] or _service_behind(url)
     function = options.function_name or outputs.get("FunctionArn", "")
     secret = options.api_key or options.token
@@ -83,6 +85,20 @@ def find(options: argparse.Namespace) -> Deployment:
         patience=time.monotonic() + options.settle,
         log_seconds=options.log_wait,
     )
+
+
+def _address(url: str) -> str:
+    """Return a URL without a slash at its end; or nothing, as it is."""
+    try:
+        parts = urlsplit(url)
+        there = (parts.hostname or "").encode("idna") and parts.port != 0
+        written = parts.path.isascii() and url.isprintable() and " " not in url
+        usable = parts.scheme in {"http", "https"} and there and written
+    except ValueError:  # half an address, a port that is none
+        usable = False
+    if url and not usable:
+        raise Unusable(f"--url: expected https://…, got {url!r}")
+    return url.rstrip("/")
 
 
 def _outputs(aws: Aws, stack: str, url: str) -> dict[str, str]:
@@ -131,13 +147,15 @@ def _credential(auth: str, secret: str, aws: Aws, service: str) -> Credential:
                 )
             return Signature(credentials, service, aws.region)
         case _:
+            where = (
+                "--api-key or RIVULET_API_KEY" if auth == "api-key" else "--token or RIVULET_TOKEN"
+            )
             if not secret:
-                where = (
-                    "--api-key or RIVULET_API_KEY"
-                    if auth == "api-key"
-                    else "--token or RIVULET_TOKEN"
-                )
                 raise Unusable(f"auth {auth}: expected {where}, got nothing")
+            if not _SENDABLE.fullmatch(secret):
+                raise Unusable(
+                    f"{where}: not usable: expected visible characters of ASCII, got others or spaces"
+                )
             return Secret(secret)
 
 

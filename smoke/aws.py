@@ -10,6 +10,7 @@ import json
 import os
 import time
 from contextlib import closing, contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 3})
+# A configuration that is not right shows as any of these: an endpoint, a process that gives credentials, …
+_UNASKED = (BotoCoreError, ResponseParserError, OSError, ValueError)
 _SESSION_SECONDS = 900  # the shortest that STS gives
 
 
@@ -36,8 +39,23 @@ class Aws:
 
     def __init__(self, region: str = "") -> None:
         # boto3 itself does not read the variable that all other SDKs do.
-        self._session = boto3.Session(region_name=region or os.environ.get("AWS_REGION"))
-        self.region = self._session.region_name or ""
+        self._region = region or os.environ.get("AWS_REGION")
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        try:
+            return boto3.Session(region_name=self._region)
+        except BotoCoreError as error:  # no such profile, or a file that is no configuration
+            raise Skipped(f"AWS cannot be asked: {error}") from error
+
+    @cached_property
+    def region(self) -> str:
+        """The deployment's, or empty where nothing tells it.
+
+        Raises:
+            Skipped: the machine's configuration cannot be read.
+        """
+        return self._session.region_name or ""
 
     def credentials(self) -> Credentials | None:
         """Return the caller's own, frozen, or ``None`` where there are none.
@@ -48,7 +66,7 @@ class Aws:
         try:
             found = self._session.get_credentials()
             return None if found is None else _frozen(found.get_frozen_credentials())
-        except BotoCoreError as error:
+        except (ClientError, *_UNASKED) as error:
             raise Skipped(f"AWS credentials: {type(error).__name__}") from error
 
     def narrowed(
@@ -144,7 +162,7 @@ class Aws:
         except ClientError as error:
             said = error.response["Error"].get("Code", "refused")
             raise Skipped(f"{service}:{action}: {said}") from error
-        except (BotoCoreError, ResponseParserError) as error:
+        except _UNASKED as error:
             raise Skipped(f"{service}:{action}: {type(error).__name__}") from error
 
 

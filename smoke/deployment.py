@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from smoke.caller import Answer, Caller
 from smoke.credentials import Credential, Nothing
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _AWS_HOST = re.compile(
     r".+\.(?P<service>lambda-url|execute-api)\.(?P<region>[a-z0-9-]+)\.(on|amazonaws)\..+"
 )
+_MAX_TOKENS = re.compile(r"from 1 to (\d+)")
 _SERVICES = {"lambda-url": "lambda", "execute-api": "execute-api"}
 
 
@@ -85,6 +86,35 @@ class Deployment:
             return str(answer.json["data"][0]["id"])
         except (LookupError, TypeError):
             raise Wrong(f"GET /v1/models: {answer.status} {answer.error}") from None
+
+    def model_path(self, operation: str) -> str:
+        """Return the path of one of Bedrock's operations on that model."""
+        return f"/model/{quote(self.model, safe='')}/{operation}"
+
+    def tokens(self, wanted: int, least: int = 1) -> int:
+        """Return how many tokens to ask for: as many as are wanted, or as the deployment gives where those are fewer.
+
+        Raises:
+            Skipped: it gives fewer than the least that tell anything.
+        """
+        limit = self._max_tokens
+        if limit is None or limit >= wanted:
+            return wanted
+        if limit < least:
+            raise Skipped(f"it takes {least} tokens to tell, and RIVULET_MAX_TOKENS is {limit}")
+        return limit
+
+    @cached_property
+    def _max_tokens(self) -> int | None:
+        """How many tokens a request may ask for, or ``None`` if that is up to the model."""
+        try:
+            told = str(self.configuration["Environment"]["Variables"].get("RIVULET_MAX_TOKENS", ""))
+        except (Skipped, LookupError):
+            # No messages and no tokens: refused with the limit where there is one, or else by Bedrock.
+            body = {"messages": [], "inferenceConfig": {"maxTokens": 0}}
+            refused = _MAX_TOKENS.search(self.caller.post(self.model_path("converse"), body).error)
+            told = refused[1] if refused else ""
+        return int(told) if told.strip() else None
 
     @cached_property
     def configuration(self) -> dict[str, Any]:

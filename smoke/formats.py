@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from botocore.eventstream import EventStreamBuffer  # noqa: TID251  # the reader of AWS's SDKs
 
@@ -33,7 +32,7 @@ def ndjson(deployment: Deployment) -> str:
 
 def plain_text(deployment: Deployment) -> str:
     """`POST /stream` in plain text, which says an error in a last line."""
-    answer = _ask(deployment, "/stream", _own(), "text/plain")
+    answer = _ask(deployment, "/stream", _own(deployment), "text/plain")
     last = answer.body.decode(errors="replace").rstrip("\n").rpartition("\n")[2]
     if not answer.whole or (last.startswith("[") and last.endswith("]") and ": " in last):
         raise Wrong(f"it ends with {last[:100]!r}")
@@ -42,7 +41,7 @@ def plain_text(deployment: Deployment) -> str:
 
 def converse_stream(deployment: Deployment) -> str:
     """Bedrock's ConverseStream, as AWS's SDKs read it."""
-    answer = _ask(deployment, _path(deployment, "converse-stream"), _converse())
+    answer = _ask(deployment, deployment.model_path("converse-stream"), _converse(deployment))
     events = _frames(answer)
     if not events or events[-1][0] != "metadata":
         raise Wrong(f"its frames end with {events[-1][0] if events else 'none'}, expected metadata")
@@ -51,7 +50,7 @@ def converse_stream(deployment: Deployment) -> str:
 
 def converse(deployment: Deployment) -> str:
     """Bedrock's Converse."""
-    answer = _ask(deployment, _path(deployment, "converse"), _converse())
+    answer = _ask(deployment, deployment.model_path("converse"), _converse(deployment))
     if not isinstance(answer.json, dict) or not answer.json.get("stopReason"):
         raise Wrong(f"no stopReason in it: {answer.error}")
     return f"stopReason {answer.json['stopReason']}"
@@ -59,12 +58,12 @@ def converse(deployment: Deployment) -> str:
 
 def invoke_stream(deployment: Deployment) -> str:
     """Bedrock's InvokeModelWithResponseStream, in the model's own words."""
-    body = _models_own(deployment.model)
+    body = _models_own(deployment)
     if body is None:
         raise Skipped(
             "no words of this model's own are known here; see its page of Bedrock's guide"
         )
-    path = _path(deployment, "invoke-with-response-stream")
+    path = deployment.model_path("invoke-with-response-stream")
     events = _frames(_ask(deployment, path, body, "application/vnd.amazon.eventstream"))
     if not events or b"amazon-bedrock-invocationMetrics" not in _chunk(events[-1][1]):
         raise Wrong(f"{len(events)} frames, the last without amazon-bedrock-invocationMetrics")
@@ -73,7 +72,11 @@ def invoke_stream(deployment: Deployment) -> str:
 
 def chat_completions(deployment: Deployment) -> str:
     """OpenAI's Chat Completions."""
-    body = {**_named(deployment), "messages": [_TURN], "max_completion_tokens": _TOKENS}
+    body = {
+        **_named(deployment),
+        "messages": [_TURN],
+        "max_completion_tokens": deployment.tokens(_TOKENS),
+    }
     said = _ask(deployment, "/v1/chat/completions", body).said()
     if said[-1:] != ["[DONE]"]:
         raise Wrong(f"ends with {said[-1:]}, expected [DONE]")
@@ -83,13 +86,13 @@ def chat_completions(deployment: Deployment) -> str:
 
 def responses(deployment: Deployment) -> str:
     """OpenAI's Responses."""
-    body = {**_named(deployment), "input": _PROMPT, "max_output_tokens": _TOKENS}
+    body = {**_named(deployment), "input": _PROMPT, "max_output_tokens": deployment.tokens(_TOKENS)}
     return _typed(deployment, "/v1/responses", body, {"response.completed", "response.incomplete"})
 
 
 def messages(deployment: Deployment) -> str:
     """Anthropic's Messages."""
-    body = {**_named(deployment), "messages": [_TURN], "max_tokens": _TOKENS}
+    body = {**_named(deployment), "messages": [_TURN], "max_tokens": deployment.tokens(_TOKENS)}
     return _typed(deployment, "/v1/messages", body, {"message_stop"})
 
 
@@ -104,7 +107,7 @@ def ui_chat(deployment: Deployment) -> str:
 
 
 def _own_events(deployment: Deployment, accept: str) -> str:
-    events = [event for _, event in _ask(deployment, "/stream", _own(), accept).events()]
+    events = [event for _, event in _ask(deployment, "/stream", _own(deployment), accept).events()]
     if not events or events[-1].get("type") != "done":
         raise Wrong(f"ends with {events[-1] if events else 'nothing'}, expected done")
     return f"{len(events)} events, done: {events[-1].get('stop_reason')}"
@@ -124,28 +127,25 @@ def _ask(deployment: Deployment, path: str, body: Any, accept: str = "*/*") -> A
     return answer
 
 
-def _own() -> dict[str, Any]:
-    return {"prompt": _PROMPT, "inferenceConfig": {"maxTokens": _TOKENS}}
+def _own(deployment: Deployment) -> dict[str, Any]:
+    return {"prompt": _PROMPT, "inferenceConfig": {"maxTokens": deployment.tokens(_TOKENS)}}
 
 
-def _converse() -> dict[str, Any]:
-    return {"messages": [_BLOCKS], "inferenceConfig": {"maxTokens": _TOKENS}}
+def _converse(deployment: Deployment) -> dict[str, Any]:
+    return {"messages": [_BLOCKS], "inferenceConfig": {"maxTokens": deployment.tokens(_TOKENS)}}
 
 
 def _named(deployment: Deployment) -> dict[str, Any]:
     return {"model": deployment.model, "stream": True}
 
 
-def _path(deployment: Deployment, operation: str) -> str:
-    return f"/model/{quote(deployment.model, safe='')}/{operation}"
-
-
-def _models_own(model: str) -> dict[str, Any] | None:
+def _models_own(deployment: Deployment) -> dict[str, Any] | None:
+    model, tokens = deployment.model, deployment.tokens(_TOKENS)
     if "anthropic." in model:
         version = "bedrock-2023-05-31"
-        return {"anthropic_version": version, "max_tokens": _TOKENS, "messages": [_TURN]}
+        return {"anthropic_version": version, "max_tokens": tokens, "messages": [_TURN]}
     if "amazon.nova" in model:
-        return {"messages": [_BLOCKS], "inferenceConfig": {"maxTokens": _TOKENS}}
+        return {"messages": [_BLOCKS], "inferenceConfig": {"maxTokens": tokens}}
     return None
 
 

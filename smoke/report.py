@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from smoke.checks import Seen
 
 _NAME, _SEEN, _VERDICT = 18, 78, 7
+_WIDTH = _NAME + _SEEN + _VERDICT + 4
 _SHORTEST_SECRET = 6
 
 
@@ -43,9 +44,12 @@ class Report:
         for line in others:
             self._row("", line, "")
 
-    def end(self) -> int:
-        """Print the sum, and return the exit status: 1 where something failed."""
+    def end(self, hints: Iterable[str] = ()) -> int:
+        """Print where to look, and the sum; return the exit status: 1 where something failed."""
         self._say("")
+        for hint in hints:
+            for line in textwrap.wrap(self._harmless(hint), _WIDTH, subsequent_indent="  "):
+                self._say(line)
         self._say(", ".join(f"{count} {verdict}" for verdict, count in self._counts.items()))
         return int(self._counts[FAIL] > 0)
 

@@ -14,6 +14,7 @@ import pytest
 
 from smoke.__main__ import find, parser
 from smoke.checks import CHECKS, OK, SKIPPED, make
+from smoke.hints import hints
 
 if TYPE_CHECKING:
     from smoke.checks import Check
@@ -40,4 +41,4 @@ def test_live(check: Check, deployment: Deployment) -> None:
     print(row.seen)
     if row.verdict == SKIPPED:
         pytest.skip(row.seen)
-    assert row.verdict == OK, row.seen
+    assert row.verdict == OK, "\n".join([row.seen, *hints(deployment)])

@@ -22,6 +22,7 @@ from tests.integration.smoke_servers import answering, in_turns, proxy, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:f"
 ORIGIN = "https://app.example.com"
@@ -63,7 +64,9 @@ class AtHome(Aws):
         self._said = said
 
     def configuration(self, _function: str) -> dict[str, Any]:
-        return {"FunctionArn": f"{ARN}:live", "LoggingConfig": {"LogGroup": "logs"}, **self._said}
+        variables = {"RIVULET_MAX_TOKENS": ""}
+        said = {"Environment": {"Variables": variables}, "LoggingConfig": {"LogGroup": "logs"}}
+        return {"FunctionArn": f"{ARN}:live", **said, **self._said}
 
     def log_lines(self, group: str, text: str, since: float) -> list[str]:
         assert (group, since < time.time()) == ("logs", True)
@@ -337,6 +340,11 @@ def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "expected --url, or --stack with an output Url; got neither from Rivulet"),
         (["--stack", "Mine"], "--stack Mine: cloudformation:DescribeStacks: NoRegionError"),
         (["--url", "ftp://x"], "--url: expected https://…, got 'ftp://x'"),
+        (["--url", "http://[::1"], "--url: expected https://…, got 'http://[::1'"),
+        (["--url", "http://x:y"], "--url: expected https://…, got 'http://x:y'"),
+        (["--url", "http://"], "--url: expected https://…, got 'http://'"),
+        (["--url", "http://x", "--api-key", "a\nb"], "--api-key or RIVULET_API_KEY: not usable"),
+        (["--url", "http://x", "--token", "schlüssel"], "--token or RIVULET_TOKEN: not usable"),
         (["--url", "http://x"], "auth iam: expected AWS credentials and a region"),
         (["--url", "http://x", "--auth", "jwt"], "auth jwt: expected --token or RIVULET_TOKEN"),
     ],
@@ -344,9 +352,124 @@ def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_to_ask_with(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is missing is said in one sentence, with exit status 2."""
+    """What is missing or not usable is said in one sentence, with exit status 2; a key or token is not printed."""
     assert main(arguments) == 2
-    assert said in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert said in told.err
+    assert told.err.count("\n") == 1
+    assert told.out == ""
+    assert not {"a\nb", "schlüssel"} & {word for word in arguments if word in told.err}
+
+
+def test_a_profile_that_is_not_there(
+    function: LocalFunction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It matters only to who has to sign: others get what AWS does not tell as skipped."""
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    assert main(["--url", function.url]) == 2
+    why = "AWS cannot be asked: The config profile (nope) could not be found"
+    assert f"smoke: auth iam: {why}\n" == capsys.readouterr().err
+    chosen = ["--only", "health", "--only", "cold starts"]
+    for proof in (["--auth", "public"], ["--api-key", KEY]):
+        more = ["--function-name", "rivulet", "--region", "us-east-1"]
+        assert main(["--url", function.url, *proof, *more, *chosen]) == 0
+        told = capsys.readouterr()
+        assert told.err == ""
+        assert why in told.out
+        assert told.out.endswith("\n1 ok, 0 FAIL, 1 skipped\n")
+
+
+def test_aws_that_is_not_configured_right(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An endpoint that is no address, or credentials of a process that is not there, are why AWS tells nothing."""
+    written = tmp_path / "config"
+    written.write_text(f"[default]\ncredential_process = {tmp_path}/nothing\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(written))
+    with pytest.raises(Skipped, match="AWS credentials: FileNotFoundError"):
+        Aws("us-east-1").credentials()
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "nowhere")
+    with pytest.raises(Skipped, match="cloudformation:DescribeStacks: ValueError"):
+        Aws("us-east-1").outputs("Rivulet")
+
+
+def test_no_answers_have_no_cookies(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing was answered, nothing is told of cookies."""
+    assert main(["--url", "http://127.0.0.1:1", "--auth", "public", "--only", "cookies"]) == 0
+    told = capsys.readouterr().out
+    assert "no answers to look at" in told
+    assert told.endswith("\n0 ok, 0 FAIL, 1 skipped\n")
+
+
+@pytest.mark.parametrize(
+    ("auth", "message", "looked_at"),
+    [
+        (
+            "api-key",
+            "Credentials cannot be checked at the moment.",
+            "secretsmanager:GetSecretValue",
+        ),
+        ("jwt", "Credentials cannot be checked at the moment.", "RIVULET_JWT_JWKS_URL"),
+        ("public", "Budgets cannot be checked at the moment.", "dynamodb:UpdateItem"),
+    ],
+)
+def test_where_to_look(
+    auth: str, message: str, looked_at: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a 503 of the gate's own the table ends with what to look at, and in which log; otherwise not."""
+    error = {"code": "access_unavailable", "message": message}
+    proof = {"api-key": ["--api-key", KEY], "jwt": ["--token", TOKEN]}.get(auth, [])
+    for status, hinted in ((503, True), (500, False)):
+        server = answering(lambda *_, status=status: (status, {}, {"error": error}))
+        with serving(server) as url:
+            arguments = ["--url", url, "--auth", auth, *proof, "--log-group", "its-log"]
+            assert main([*arguments, "--only", "strangers"]) == 1
+        told = capsys.readouterr().out
+        named = [name in told for name in ("the log group its-log", looked_at)]
+        assert named == [hinted, hinted]
+        assert sum(line.startswith("- ") for line in told.splitlines()) == hinted
+
+
+def limited(tokens: int) -> LocalFunction:
+    return LocalFunction(
+        FunctionConfiguration(),
+        pace=Pace(0.01, 250),
+        environment={"RIVULET_MAX_TOKENS": str(tokens)},
+    )
+
+
+class Silent(AtHome):
+    """AWS, where it tells nothing."""
+
+    def configuration(self, _function: str) -> dict[str, Any]:
+        raise Skipped("not told")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "short"),
+    [
+        (30, {"two at once", "a caller leaves"}),
+        (1, {"piece by piece", "two at once", "a caller leaves"}),
+    ],
+)
+def test_a_limit_on_tokens(tokens: int, short: set[str]) -> None:
+    """Where requests may have few tokens nothing fails: fewer are asked for, or the check says that they do not do."""
+    told = AtHome(Environment={"Variables": {"RIVULET_MAX_TOKENS": str(tokens)}})
+    cannot = {"error trailers", "cold starts"}  # not asked of this function
+    with limited(tokens) as function:
+        for aws in (told, Silent()):
+            of = deployment(function.url, aws=aws, log_group="logs")
+            rows = [checks.make(each, of) for each in checks.CHECKS if each.name not in cannot]
+            print("\n".join(map(str, rows)))
+            assert not [row for row in rows if row.verdict == "FAIL"]
+            why = f"RIVULET_MAX_TOKENS is {tokens}"
+            assert {row.check for row in rows if why in row.seen} == short
+
+
+def test_who_cannot_be_left() -> None:
+    """A caller who gets no stream cannot leave one, which says nothing of what becomes of it."""
+    with serving(answering(lambda *_: (429, {}, {"error": {"code": "x"}}))) as url:
+        row = seen("a caller leaves", deployment(url))
+    assert row == ("skipped", "no stream to leave: 429 x")
 
 
 def test_no_secret_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
