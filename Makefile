@@ -50,11 +50,11 @@ synth: $(VENV)/.deploy  ## make the CloudFormation template; needs no AWS accoun
 test: $(VENV)/.dev  ## all tests; those that need other software say so where it is absent
 	@$(BIN)/python -m pytest
 
-check: prepare format-check lint types coverage target  ## what CI runs: format, lint, types, tests, coverage
+check: prepare coverage target  ## what CI runs: format, lint, types, tests, coverage
 
-# The judges first, so that none of the tests is skipped for want of one; all of it is mostly waiting.
+# The judges first, so that none of the tests is skipped for want of one; while they come, what needs none of them.
 prepare: $(VENV)/.dev
-	@$(MAKE) --no-print-directory -j 3 judges $(TARGET_READY)
+	@$(MAKE) --no-print-directory -j 3 judges $(TARGET_READY) format-check lint types
 
 judges: .judges/.installed .judges/go/aws-sdk-go .judges/node/.installed  ## install the software that the tests hold the function against
 

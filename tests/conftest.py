@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pytest
 
 # How long an example takes is the machine's business.
-settings.register_profile("usual", deadline=None, max_examples=60)
+settings.register_profile("usual", deadline=None, max_examples=40)
 settings.load_profile("usual")
 settings.register_profile("quick", deadline=None, max_examples=20)
 # `--hypothesis-profile long`: tests/unit/relay/test_fuzz.py then takes some ten minutes instead of some seconds.
