@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from infra.shipped import load
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -21,9 +23,8 @@ INVOKE_ACTIONS = ("bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"
 COUNT_ACTIONS = ("bedrock:CountTokens",)
 GUARDRAIL_ACTIONS = ("bedrock:ApplyGuardrail",)
 
-# The first part of a system-defined inference profile's id. A profile of a geography that is not
-# listed here yet can be given by its ARN, which says that it is one.
-GEOGRAPHIES = frozenset({"apac", "au", "ca", "eu", "global", "jp", "us", "us-gov"})
+# What a system-defined inference profile's id begins with; the function reads them, too.
+GEOGRAPHIES: frozenset[str] = load("relay.geographies").GEOGRAPHIES
 
 # What `modelId` may name by ARN and Bedrock invokes as it is: nothing else is reached through it.
 DIRECT = frozenset(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from relay.errors import RequestError
+from relay.geographies import GEOGRAPHIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 # What precedes the model in the id of a system-defined inference profile.
-_GEOGRAPHY = re.compile(r"(?:apac|au|ca|eu|global|jp|us|us-gov)\.")
+_GEOGRAPHY = re.compile(rf"(?:{'|'.join(sorted(GEOGRAPHIES))})\.")
 
 # `anthropic.claude-…`, `us.amazon.nova-…`, or the same behind an inference profile's or a foundation model's ARN.
 _FAMILY = re.compile(
