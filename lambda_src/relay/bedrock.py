@@ -1,4 +1,4 @@
-"""Amazon Bedrock through boto3: the only file that knows boto3, botocore and urllib3.
+"""Amazon Bedrock through boto3: the only file that calls boto3, botocore and urllib3.
 
 The call is made at once, so that its errors are exceptions while a status can still be sent; the stream is read lazily.
 boto3 signs, retries and connects. The frames are then read off its connection rather than off its ``EventStream``,
@@ -22,27 +22,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import boto3.session
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionClosedError,
-    ConnectTimeoutError,
-    HTTPClientError,
-    IncompleteReadError,
-    ParamValidationError,
-    ReadTimeoutError,
-    ResponseStreamingError,
-)
-from botocore.exceptions import (
-    ConnectionError as BotoConnectionError,
-)
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 from botocore.loaders import Loader
-from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeoutError
 
+from relay.bedrock_errors import LateClose, told_apart
 from relay.chunked import ChunkError, dechunk
-from relay.errors import RequestError, UpstreamError, bedrock_error, transport_error
+from relay.errors import transport_error
 from relay.eventstream import Frame, FrameCut, FrameError, read_frames
 from relay.watchdog import Interrupt
 
@@ -57,26 +44,6 @@ if TYPE_CHECKING:
 _CAMEL_CASE = re.compile(r"(?<!^)(?=[A-Z])")
 # The member of the answer that is the event stream.
 _STREAMS = {"ConverseStream": "stream", "InvokeModelWithResponseStream": "body"}
-
-
-class _LateClose(Exception):
-    """A connection was closed when Bedrock might have been working on the answer."""
-
-
-# What breaks while botocore reads a body.
-_BODY_ERRORS = (IncompleteReadError, ResponseStreamingError)
-# What else breaks a call, and the code for it: the first that fits.
-_FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    ((ConnectTimeoutError,), "connect_timeout"),
-    ((ReadTimeoutError, StreamReadTimeoutError), "read_timeout"),
-    ((*_BODY_ERRORS, _LateClose), "connection_lost"),
-    ((BotoConnectionError, HTTPClientError), "connect_failed"),
-    # botocore does not translate what breaks while it reads the body of an error.
-    ((HTTPError, OSError, ResponseParserError), "connection_lost"),
-    ((BotoCoreError,), "misconfigured"),
-    # What botocore trips over in a body that is not as any of Bedrock's.
-    ((AttributeError, TypeError, ValueError), "corrupt"),
-)
 # Those whose answer botocore reads whole; InvokeModel's it leaves to its caller.
 _DOCUMENTS = frozenset({"Converse", "CountTokens"})
 # A parameter and a member of a response that are ours.
@@ -198,14 +165,14 @@ class Bedrock:
         if isinstance(caught_exception, ConnectionClosedError):
             if time.monotonic() - self._sent_at < _AT_ONCE:
                 return None
-            raise _LateClose from caught_exception
+            raise LateClose from caught_exception
         return None
 
     def _call(self, call: ModelCall, watchdog: Watchdog) -> Any:
         if self._is_spoiled:
             self._client, self._is_spoiled = self._new_client(), False
         try:
-            with _told_apart():
+            with told_apart():
                 try:
                     watchdog.ask()
                     return _ask(self._client, call)
@@ -227,42 +194,6 @@ def _ask(client: Any, call: ModelCall) -> Any:
     if call.operation == "InvokeModel":
         response[_DOCUMENT] = response["body"].read()
     return response
-
-
-@contextmanager
-def _told_apart() -> Iterator[None]:
-    """Raise what a call can fail with as one of ours."""
-    try:
-        yield
-    except ClientError as error:
-        raise _refusal(error) from error
-    except (ParamValidationError, RecursionError):
-        # Not chained: its message repeats the request.
-        raise RequestError(400, "invalid_request", "the body does not fit Bedrock's API") from None
-    except Exception as error:
-        code = next((code for kinds, code in _FAILURES if isinstance(error, kinds)), None)
-        if code == "misconfigured":
-            # No region, no credentials, …: the deployment's fault, and nothing that a caller could mend.
-            raise UpstreamError(500, code, "This deployment cannot call Bedrock.") from error
-        if code is None:
-            raise
-        raise transport_error(code) from error
-
-
-def _refusal(error: ClientError) -> UpstreamError:
-    """Return what Bedrock's own error becomes."""
-    said = error.response.get("Error", {})
-    metadata = error.response.get("ResponseMetadata", {})
-    refusal = bedrock_error(
-        said.get("Code", ""),
-        said.get("Message", ""),
-        metadata.get("HTTPStatusCode"),
-        retry_after=metadata.get("HTTPHeaders", {}).get("retry-after"),
-        original_status=error.response.get("originalStatusCode"),
-    )
-    refusal.request_id = metadata.get("RequestId", "")
-    refusal.retries = metadata.get("RetryAttempts", 0)
-    return refusal
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:
