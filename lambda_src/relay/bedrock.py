@@ -1,4 +1,4 @@
-"""Amazon Bedrock through boto3: the only file that calls boto3, botocore and urllib3.
+"""Amazon Bedrock through boto3: the only file that calls it.
 
 The call is made at once, so that its errors are exceptions while a status can still be sent; the stream is read lazily.
 boto3 signs, retries and connects. The frames are then read off its connection rather than off its ``EventStream``,
