@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Seconds to the next look: never 0, which would mean none at all; some, where a write goes on past the deadline.
 _SOONEST = 0.001
 _OVERDUE = 0.5
+_SECOND_LOOK = 0.1  # seconds until a silence that has been too long is believed
 _LINGER = 1.0  # seconds for a connection to be closed once the answer on it is complete
 _LATEST = 3600.0
 
@@ -76,6 +77,8 @@ class Watchdog:
         self._listening = False
         self._answering = False
         self._last_beat = -math.inf
+        self._looked_at: float | None = None
+        self._second_look = -math.inf
         self._on_duty = False
 
     @contextmanager
@@ -158,7 +161,10 @@ class Watchdog:
         if now >= self._deadline:
             raise Interrupt(limit_error("timeout"))
         if now >= self._stalled_at(waiting_since):
-            raise Interrupt(transport_error("read_timeout"))
+            if self._looked_at == waiting_since:
+                raise Interrupt(transport_error("read_timeout"))
+            # The silence may have been this process's own, which did not run: then the next event is there already.
+            self._looked_at, self._second_look = waiting_since, now + _SECOND_LOOK
         if self._heartbeat is not None and now >= self._beat_at(waiting_since, self._heartbeat):
             try:
                 self._heartbeat.send()
@@ -168,7 +174,9 @@ class Watchdog:
 
     def _stalled_at(self, waiting_since: float) -> float:
         """Return when a wait has been too long. For the answer's head boto3 waits, and knows how often it tries."""
-        return waiting_since + self._read_timeout if self._listening else math.inf
+        if not self._listening:
+            return math.inf
+        return max(waiting_since + self._read_timeout, self._second_look)
 
     def _beat_at(self, waiting_since: float, heartbeat: Heartbeat) -> float:
         due = (

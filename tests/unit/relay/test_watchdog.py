@@ -264,6 +264,31 @@ def test_a_stall_ends_a_wait(begin: Begin) -> None:
     assert seconds >= 0.15
 
 
+def test_a_silence_of_the_process_itself_is_no_stall() -> None:
+    """Where it did not run for too long, what has come meanwhile is heard; the next silence may be the last again."""
+    watchdog = _watchdog(read_timeout=0.1)
+    ours, theirs = os.pipe()
+    with watchdog.on_duty():
+        _hear(watchdog)
+        for piece in (b"one", b"two"):
+            watchdog.wait()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+            time.sleep(0.15)
+            os.write(theirs, piece)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+            assert os.read(ours, 100) == piece
+            watchdog.hear()
+        began = time.monotonic()
+        watchdog.wait()
+        with pytest.raises(Interrupt) as caught:
+            os.read(ours, 100)
+        watchdog.rest()
+    assert _as_told(caught.value.error) == STALL
+    assert time.monotonic() - began >= 0.1
+    os.close(ours)
+    os.close(theirs)
+
+
 def test_an_answer_that_is_complete_is_not_waited_for() -> None:
     """Its connection has a moment to be closed, however long a silence may be otherwise."""
     for read_timeout, at_least in ((NEVER, 0.99), (0.05, 0.05)):
