@@ -103,7 +103,7 @@ def to_converse(citation: Fields) -> dict[str, Any]:
     kind = _KINDS.get(name)
     if kind is None:
         raise invalid(citation.name("type"), f"one of {', '.join(_KINDS)}", name[:100])
-    places = {ours: citation.need(theirs, "a place") for ours, theirs in kind.places.items()}
+    places = {ours: _place(citation, theirs) for ours, theirs in kind.places.items()}
     said: dict[str, Any] = {"location": {kind.location: places}}
     text, title, source = (citation.text(m) for m in ("cited_text", kind.title, "source"))
     if text:
@@ -115,3 +115,12 @@ def to_converse(citation: Fields) -> dict[str, Any]:
     citation.ignore("file_id", "encrypted_index")
     citation.end()
     return said
+
+
+def _place(citation: Fields, member: str) -> str | int:
+    if member == "url":
+        return citation.need_text(member)
+    place = citation.integer(member, 0)
+    if place is None:
+        raise invalid(citation.name(member), "a whole number of at least 0", "nothing")
+    return place

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _DATA_URL = re.compile(r"data:([\w.+/-]*)(?:;[\w=.\"+-]+)*?;base64,(.*)", re.DOTALL)
 _IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg", "image/gif": "gif"}
 _IMAGES["image/webp"] = "webp"
-_DOCUMENTS = {
+DOCUMENTS = {
     "application/pdf": "pdf",
     "text/csv": "csv",
     "application/msword": "doc",
@@ -153,11 +153,11 @@ def base64_block(media_type: str, data: str, field: str, name: str = "document")
     if media_type in _IMAGES:
         source = {"bytes": base64_data(data, field)}
         return {"image": {"format": _IMAGES[media_type], "source": source}}
-    if media_type in _DOCUMENTS:
+    if media_type in DOCUMENTS:
         told = document_name(name.rpartition(".")[0] or name)
-        document = {"format": _DOCUMENTS[media_type], "name": told}
+        document = {"format": DOCUMENTS[media_type], "name": told}
         return {"document": {**document, "source": {"bytes": base64_data(data, field)}}}
-    known = ", ".join([*_IMAGES, *_DOCUMENTS])
+    known = ", ".join([*_IMAGES, *DOCUMENTS])
     raise invalid(field, f"one of {known}", media_type[:100] or "no media type")
 
 
@@ -171,7 +171,7 @@ def file_block(data: str, field: str, name: str) -> dict[str, Any]:
     if data.startswith("data:"):
         return media_block(data, field, name)
     ending = name.rpartition(".")[2].lower()
-    media_type = next((kind for kind, format_ in _DOCUMENTS.items() if format_ == ending), "")
+    media_type = next((kind for kind, format_ in DOCUMENTS.items() if format_ == ending), "")
     return base64_block(media_type, data, field, name)
 
 

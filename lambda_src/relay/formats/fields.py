@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from relay.shapes import describe, invalid
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator, Mapping
 
 
@@ -120,6 +121,22 @@ class Fields:
         if value is not None and value not in choices:
             raise invalid(self.name(member), f"one of {', '.join(choices)}", describe(value))
         return None if value is None else str(value)
+
+    def one_of(self, member: str, *choices: str) -> str:
+        """Return a member that is one of a few words and has to be there; these words are no secrets."""
+        expected = f"one of {', '.join(choices)}"
+        value = self.need(member, expected)
+        if value not in choices:
+            got = value[:100] if isinstance(value, str) and value else describe(value)
+            raise invalid(self.name(member), expected, got)
+        return str(value)
+
+    def fitting(self, member: str, pattern: re.Pattern[str]) -> str:
+        """Return a member that is text in the letters that Bedrock takes, and has to be there."""
+        value = self.need_text(member)
+        if not pattern.fullmatch(value):
+            raise invalid(self.name(member), f"text that fits {pattern.pattern}", describe(value))
+        return value
 
     def only(self, member: str, *values: Any) -> None:
         """Take a member that asks for nothing with any of these values, or nothing; refuse what Bedrock cannot do."""

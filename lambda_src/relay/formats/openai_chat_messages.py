@@ -21,8 +21,6 @@ from relay.formats.openai_request import (
     WANT_SIGNATURES,
     Block,
     cache_point,
-    fitting,
-    one_of,
 )
 from relay.models import family
 from relay.shapes import describe, invalid
@@ -42,7 +40,7 @@ def read_messages(fields: Fields, model: str) -> Conversation:
 
 
 def _read_message(message: Fields, conversation: Conversation, model: str) -> None:
-    match one_of(message, "role", "system", "developer", "user", "assistant", "tool"):
+    match message.one_of("role", "system", "developer", "user", "assistant", "tool"):
         case "user":
             conversation.add("user", _content(message, _USERS))
         case "assistant":
@@ -81,7 +79,7 @@ def _thoughts(message: Fields, model: str) -> list[Block]:
 
 def _thinking_block(fields: Fields, model: str) -> list[Block]:
     fields.ignore("index")
-    if one_of(fields, "type", "thinking", "redacted_thinking") == "thinking":
+    if fields.one_of("type", "thinking", "redacted_thinking") == "thinking":
         blocks = _thought(fields.text("thinking") or "", fields.text("signature"), model)
     else:
         data = _one_base64(fields.need_text("data"), fields.name("data"))
@@ -112,8 +110,8 @@ def _call(call: Fields) -> Block:
     function = call.need_object("function")
     function.ignore("parsed_arguments")
     block = tool_use(
-        fitting(call, "id", TOOL_ID),
-        fitting(function, "name", TOOL_NAME),
+        call.fitting("id", TOOL_ID),
+        function.fitting("name", TOOL_NAME),
         function.text("arguments") or "",
         function.name("arguments"),
     )
@@ -126,7 +124,7 @@ def _tool_result(message: Fields) -> list[Block]:
     message.ignore("name")
     content = _content(message, _TOOLS)
     result = {
-        "toolUseId": fitting(message, "tool_call_id", TOOL_ID),
+        "toolUseId": message.fitting("tool_call_id", TOOL_ID),
         "content": [block for block in content if "cachePoint" not in block],
     }
     # Within a result there are no cache points, but behind it.
@@ -148,7 +146,7 @@ def _content(
     blocks: list[Block] = []
     for number, item in enumerate(content):
         part = Fields(item, f"{message.name('content')}[{number}]")
-        blocks += kinds[one_of(part, "type", *kinds)](part)
+        blocks += kinds[part.one_of("type", *kinds)](part)
         blocks += cache_point(part)
         part.end()
     return blocks
@@ -182,7 +180,7 @@ def _file(part: Fields) -> list[Block]:
 def _audio(part: Fields) -> list[Block]:
     audio = part.need_object("input_audio")
     source = {"bytes": base64_data(audio.need_text("data"), audio.name("data"))}
-    block = {"audio": {"format": one_of(audio, "format", "wav", "mp3"), "source": source}}
+    block = {"audio": {"format": audio.one_of("format", "wav", "mp3"), "source": source}}
     audio.end()
     return [block]
 

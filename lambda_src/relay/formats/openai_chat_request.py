@@ -13,9 +13,7 @@ from relay.formats.openai_request import (
     Block,
     Calling,
     cache_point,
-    fitting,
     metadata,
-    one_of,
     service_tier,
     take_hints,
 )
@@ -112,7 +110,7 @@ def _output(fields: Fields) -> Block | None:
     form = fields.object("response_format")
     if form is None:
         return None
-    kind = one_of(form, "type", "text", "json_schema")
+    kind = form.one_of("type", "text", "json_schema")
     output = None
     if kind == "json_schema":
         schema = form.need_object("json_schema")
@@ -135,11 +133,11 @@ def _tools(fields: Fields, model: str, *, spoken_of: bool) -> tuple[Block, Block
 
 
 def _tool(tool: Fields) -> list[Block]:
-    one_of(tool, "type", "function")
+    tool.one_of("type", "function")
     function = tool.need_object("function")
     parameters = function.object("parameters")
     spec = tool_spec(
-        fitting(function, "name", TOOL_NAME),
+        function.fitting("name", TOOL_NAME),
         function.text("description"),
         None if parameters is None else parameters.rest(),
         strict=function.flag("strict"),
@@ -159,7 +157,7 @@ def _tool_choice(fields: Fields, tools: list[Block]) -> Block:
             raise invalid("tool_choice", "none, auto, required or a function", describe(said))
         return {"type": words[said]}
     choice = Fields(said, "tool_choice")
-    one_of(choice, "type", "function")
+    choice.one_of("type", "function")
     function = choice.need_object("function")
     name = function.need_text("name")
     if name not in {tool["toolSpec"]["name"] for tool in tools if "toolSpec" in tool}:

@@ -134,33 +134,15 @@ def cache_point(fields: Fields) -> list[Block]:
     theirs = fields.object("cache_control")
     point: Block = {"type": "default"}
     if ours is not None:
-        one_of(ours, "mode", "explicit")
+        ours.one_of("mode", "explicit")
         ours.choice("ttl", "30m")
         ours.end()
         point["ttl"] = "1h"
     elif theirs is not None:
-        one_of(theirs, "type", "ephemeral")
+        theirs.one_of("type", "ephemeral")
         ttl = theirs.choice("ttl", "5m", "1h")
         theirs.end()
         point |= {"ttl": ttl} if ttl else {}
     else:
         return []
     return [{"cachePoint": point}]
-
-
-def one_of(fields: Fields, member: str, *choices: str) -> str:
-    """Return a member that is one of a few words and has to be there; these words are no secrets."""
-    expected = f"one of {', '.join(choices)}"
-    value = fields.need(member, expected)
-    if value not in choices:
-        got = value[:40] if isinstance(value, str) and value else describe(value)
-        raise invalid(fields.name(member), expected, got)
-    return str(value)
-
-
-def fitting(fields: Fields, member: str, pattern: re.Pattern[str]) -> str:
-    """Return a member that is text in the letters that Bedrock takes, and has to be there."""
-    value = fields.need_text(member)
-    if not pattern.fullmatch(value):
-        raise invalid(fields.name(member), f"text that fits {pattern.pattern}", describe(value))
-    return value

@@ -4,7 +4,7 @@ Each of the model's content blocks is an item of ``output``: text a ``message``,
 image an ``image_generation_call``, reasoning a ``reasoning`` item. What Bedrock tells of the model's reasoning is its
 ``summary``: clients show that, and the AI SDK passes over the events of ``reasoning_text``.
 Its signature is in ``encrypted_content``, which is always there, for the caller is the only one who keeps it;
-``openai_responses_request`` says how, and takes it back.
+``openai_responses_input`` says how, and takes it back.
 
 A call that the stream failed within has no event that says it is done: what is done is a call to the AI SDK, whatever
 its status, and one with ``{}`` where nothing of the input has come. It is told of by ``response.failed``, with which

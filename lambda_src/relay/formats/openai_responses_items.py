@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from relay.formats.openai_responses_request import seal
+from relay.formats.openai_responses_input import seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

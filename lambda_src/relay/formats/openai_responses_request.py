@@ -4,47 +4,30 @@ Nothing is kept between requests: what would need it, from ``previous_response_i
 callers send the whole conversation as ``input``, the items of earlier answers among it. Taken, though they change
 nothing about the answer, are hints on cost and load (an image's ``detail``, ``prompt_cache_key`` and its kin) and what
 only says again what stands elsewhere in an item that comes back (its ``id``, ``status``, ``annotations``, …).
-
-Reasoning comes back in ``encrypted_content``, which is nothing secret here: base64 of a JSON object with the ``text``,
-the ``signature``, and what is ``redacted`` (a list of base64), each only if the model has given it. It has the text
-although the item's ``summary`` has it, too, for the signature proves that very text, and clients may change a summary.
 """
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
-from relay import strict_json
-from relay.errors import RequestError
 from relay.formats.conversation import (
     Conversation,
-    base64_data,
-    file_block,
     json_schema_output,
-    media_block,
     reasoning,
     text_blocks,
     tool_spec,
-    tool_use,
 )
 from relay.formats.fields import Fields
 from relay.formats.openai_request import (
     EFFORTS,
-    TOOL_ID,
     TOOL_NAME,
-    WANT_SIGNATURES,
     Block,
     Calling,
-    cache_point,
-    fitting,
     metadata,
-    one_of,
     service_tier,
     take_hints,
 )
-from relay.models import family
+from relay.formats.openai_responses_input import read_input
 from relay.shapes import describe, invalid
 
 if TYPE_CHECKING:
@@ -66,15 +49,6 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
     "truncation": ("disabled",),
 }
 _SUMMARIES = ("auto", "concise", "detailed")
-_DETAILS = ("auto", "low", "high", "original")
-_TEXTS = ("input_text", "output_text", "refusal")
-_PARTS = {
-    "system": _TEXTS,
-    "developer": _TEXTS,
-    "user": (*_TEXTS, "input_image", "input_file", "input_audio"),
-    "assistant": _TEXTS,
-}
-_RESULT_PARTS = (*_TEXTS, "input_image", "input_file")
 # What an answer repeats of its request, with what it says where the request says nothing.
 _REPEATED: Mapping[str, Any] = {
     "background": False,
@@ -107,7 +81,7 @@ def converse_request(body: Mapping[str, Any], model: str) -> tuple[Block, bool]:
     fields = Fields(body)
     conversation = Conversation()
     conversation.system += text_blocks(fields.text("instructions") or "")
-    _read_input(fields, conversation, model)
+    read_input(fields, conversation, model)
     tokens = fields.integer("max_output_tokens", 1)
     inference = {
         "maxTokens": tokens,
@@ -169,160 +143,6 @@ def _take_the_rest(fields: Fields) -> None:
     fields.end()
 
 
-# The conversation
-
-
-def _read_input(fields: Fields, conversation: Conversation, model: str) -> None:
-    said = fields.need("input", "text or a list of items")
-    if isinstance(said, str):
-        conversation.add("user", text_blocks(said))
-    elif isinstance(said, list):
-        for number, value in enumerate(said):
-            _read_item(Fields(value, f"input[{number}]"), value, conversation, model)
-    else:
-        raise invalid("input", "text or a list of items", describe(said))
-    if not conversation.messages:
-        raise invalid("input", "something of the user's that is not blank", "nothing")
-
-
-def _read_item(
-    item: Fields, value: Mapping[str, Any], conversation: Conversation, model: str
-) -> None:
-    item.ignore("id", "status")
-    # Messages may leave their type out, and so may references.
-    kind = item.text("type")
-    if kind is None:
-        kind = "message" if "role" in value else "item_reference"
-    match kind:
-        case "message":
-            _read_message(item, conversation)
-        case "reasoning":
-            conversation.add("assistant", _thoughts(item, model))
-        case "function_call":
-            conversation.add("assistant", [_call(item)])
-        case "function_call_output":
-            conversation.add("user", _result(item))
-        case "item_reference":
-            expected = "the item itself, for none is kept here (clients send it with store: false)"
-            raise invalid(item.path, expected, "a reference")
-        case _:
-            expected = "one of message, reasoning, function_call, function_call_output"
-            raise invalid(item.name("type"), expected, kind[:100])
-    item.end()
-
-
-def _read_message(item: Fields, conversation: Conversation) -> None:
-    item.ignore("phase")
-    role = one_of(item, "role", *_PARTS)
-    blocks = _content(item, "content", _PARTS[role])
-    if role in {"user", "assistant"}:
-        conversation.add(role, blocks)
-    else:
-        conversation.system += blocks
-
-
-def _thoughts(item: Fields, model: str) -> list[Block]:
-    item.ignore("summary", "content")  # the rest has it, too
-    sealed = item.need("encrypted_content", "what came with the reasoning")
-    thoughts = _unseal(sealed, model) if isinstance(sealed, str) else None
-    if thoughts is None:
-        expected = "what came with the reasoning"
-        raise invalid(item.name("encrypted_content"), expected, describe(sealed))
-    return thoughts
-
-
-def seal(text: str, signature: str, redacted: Sequence[str]) -> str:
-    """Return the ``encrypted_content`` of reasoning."""
-    said = {"text": text, "signature": signature, "redacted": redacted}
-    given = {name: value for name, value in said.items() if value}
-    return b64encode(json.dumps(given, separators=(",", ":")).encode()).decode()
-
-
-def _unseal(sealed: str, model: str) -> list[Block] | None:
-    """Return the blocks of reasoning whose ``encrypted_content`` this is; none, if it is none."""
-    try:
-        said = Fields(strict_json.parse(b64decode(sealed, validate=True)))
-        text, signature = said.text("text") or "", said.text("signature")
-        redacted = b"".join(b64decode(piece, validate=True) for piece in said.items("redacted"))
-        said.end()
-    except (RequestError, TypeError, ValueError):
-        return None
-    blocks: list[Block] = []
-    if signature:
-        blocks.append({"reasoningText": {"text": text, "signature": signature}})
-    elif text.strip() and family(model) not in WANT_SIGNATURES:
-        blocks.append({"reasoningText": {"text": text}})
-    if redacted:
-        blocks.append({"redactedContent": b64encode(redacted).decode()})
-    return [{"reasoningContent": block} for block in blocks]
-
-
-def _call(item: Fields) -> Block:
-    item.only("async", False)
-    item.only("caller", {"type": "direct"})
-    item.only("namespace")
-    return tool_use(
-        fitting(item, "call_id", TOOL_ID),
-        fitting(item, "name", TOOL_NAME),
-        item.text("arguments") or "",
-        item.name("arguments"),
-    )
-
-
-def _result(item: Fields) -> list[Block]:
-    item.only("caller", {"type": "direct"})
-    item.only("namespace")
-    item.ignore("name")
-    content = _content(item, "output", _RESULT_PARTS)
-    result = {
-        "toolUseId": fitting(item, "call_id", TOOL_ID),
-        "content": [block for block in content if "cachePoint" not in block],
-    }
-    # Within a result there are no cache points, but behind it.
-    return [{"toolResult": result}, *[block for block in content if "cachePoint" in block][-1:]]
-
-
-def _content(item: Fields, member: str, kinds: Sequence[str]) -> list[Block]:
-    """Return the blocks of text, or of a list of parts of these kinds."""
-    content = item.take(member)
-    if isinstance(content, str):
-        return text_blocks(content)
-    if not isinstance(content, list):
-        raise invalid(item.name(member), "text or a list of parts", describe(content))
-    blocks: list[Block] = []
-    for number, value in enumerate(content):
-        part = Fields(value, f"{item.name(member)}[{number}]")
-        blocks += _part(part, one_of(part, "type", *kinds))
-        blocks += cache_point(part)
-        part.end()
-    return blocks
-
-
-def _part(part: Fields, kind: str) -> list[Block]:
-    match kind:
-        case "input_image":
-            part.choice("detail", *_DETAILS)
-            part.only("file_id")
-            return [media_block(part.need_text("image_url"), part.name("image_url"))]
-        case "input_file":
-            part.choice("detail", *_DETAILS)
-            part.only("file_id")
-            part.only("file_url")
-            name = part.text("filename") or "document"
-            return [file_block(part.need_text("file_data"), part.name("file_data"), name)]
-        case "input_audio":
-            audio = part.need_object("input_audio")
-            source = {"bytes": base64_data(audio.need_text("data"), audio.name("data"))}
-            block = {"audio": {"format": one_of(audio, "format", "mp3", "wav"), "source": source}}
-            audio.end()
-            return [block]
-        case "refusal":
-            return text_blocks(part.need_text("refusal"))
-        case _:
-            part.ignore("annotations", "logprobs", "parsed")
-            return text_blocks(part.need_text("text"))
-
-
 # Tools
 
 
@@ -334,14 +154,14 @@ def _tools(fields: Fields, model: str, *, spoken_of: bool) -> tuple[Block, Block
 
 
 def _tool(tool: Fields) -> Block:
-    one_of(tool, "type", "function")
+    tool.one_of("type", "function")
     tool.only("allowed_callers", ["direct"])
     tool.only("async", False)
     tool.only("defer_loading", False)
     tool.only("output_schema")
     parameters = tool.object("parameters")
     spec = tool_spec(
-        fitting(tool, "name", TOOL_NAME),
+        tool.fitting("name", TOOL_NAME),
         tool.text("description"),
         None if parameters is None else parameters.rest(),
         strict=tool.flag("strict"),
@@ -359,7 +179,7 @@ def _tool_choice(fields: Fields, names: Sequence[str]) -> Block:
             raise invalid("tool_choice", "none, auto, required or a function", describe(said))
         return {"type": words[said]}
     choice = Fields(said, "tool_choice")
-    one_of(choice, "type", "function")
+    choice.one_of("type", "function")
     name = choice.need_text("name")
     if name not in names:
         raise invalid("tool_choice.name", "the name of one of the tools", "another")
@@ -395,7 +215,7 @@ def _output(fields: Fields) -> Block | None:
     if form is None:
         return None
     output = None
-    if one_of(form, "type", "text", "json_schema") == "json_schema":
+    if form.one_of("type", "text", "json_schema") == "json_schema":
         form.flag("strict")  # the answer fits in any case
         output = json_schema_output(
             form.need_text("name"), form.text("description"), form.need_object("schema").rest()

@@ -23,7 +23,7 @@ from relay.formats import plain_errors
 from relay.formats.conversation import reasoning, text_blocks, tool_spec
 from relay.formats.fields import Fields
 from relay.formats.format import Api, Asked, Format, Refusal
-from relay.formats.vercel_ui_messages import TOOL_NAME, Messages, fitting, listed
+from relay.formats.vercel_ui_messages import TOOL_NAME, Messages, listed
 from relay.formats.vercel_ui_stream import encode
 from relay.shapes import describe, invalid
 
@@ -135,7 +135,7 @@ def _tool_choice(choice: Any) -> dict[str, Any] | None:
     if isinstance(choice, dict):
         tool = Fields(choice, "toolChoice")
         tool.only("type", "tool")
-        name = fitting(tool, "toolName", TOOL_NAME)
+        name = tool.fitting("toolName", TOOL_NAME)
         tool.end()
         return {"tool": {"name": name}}
     if choice is not None and (not isinstance(choice, str) or choice not in _TOOL_CHOICES):

@@ -17,7 +17,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from relay.formats.conversation import Conversation, media_block, text_blocks
+from relay.formats.conversation import Conversation, base64_data, media_block, text_blocks
 from relay.formats.fields import Fields
 from relay.shapes import describe, invalid
 
@@ -78,7 +78,7 @@ class Messages:
             elif kind == "reasoning":
                 step.said += _reasoning(part)
             elif kind == "dynamic-tool":
-                step.call(fitting(part, "toolName", TOOL_NAME), part)
+                step.call(part.fitting("toolName", TOOL_NAME), part)
             elif kind.startswith("tool-"):
                 step.call(_tool_name(kind, part), part)
             else:
@@ -138,7 +138,7 @@ class _Step:
         result = _result(part, by_bedrock=by_bedrock)
         if result is None:
             return
-        tool_id = fitting(part, "toolCallId", _TOOL_ID)
+        tool_id = part.fitting("toolCallId", _TOOL_ID)
         use = {"toolUseId": tool_id, "name": name, "input": _input(part)}
         if by_bedrock:  # in an answer of Bedrock's both are the assistant's
             kind = _bedrocks(part, "resultProviderMetadata").text("type")
@@ -183,14 +183,6 @@ def _parts(message: Fields) -> Iterator[tuple[str, Fields]]:
             yield kind, part
 
 
-def fitting(fields: Fields, member: str, pattern: re.Pattern[str]) -> str:
-    """Return a member that is text in the letters that Bedrock takes, and has to be there."""
-    value = fields.need_text(member)
-    if not pattern.fullmatch(value):
-        raise invalid(fields.name(member), f"text that fits {pattern.pattern}", describe(value))
-    return value
-
-
 def _tool_name(kind: str, part: Fields) -> str:
     name = kind.removeprefix("tool-")
     if not TOOL_NAME.fullmatch(name):
@@ -222,7 +214,8 @@ def _reasoning(part: Fields) -> Iterator[dict[str, Any]]:
         signed = {"text": part.need_text("text"), "signature": signature}
         yield {"reasoningContent": {"reasoningText": signed}}
     if redacted:
-        yield {"reasoningContent": {"redactedContent": redacted}}
+        data = base64_data(redacted, proof.name("redactedContent"))
+        yield {"reasoningContent": {"redactedContent": data}}
 
 
 def _input(part: Fields) -> Mapping[str, Any]:
@@ -238,7 +231,9 @@ def _result(part: Fields, *, by_bedrock: bool) -> dict[str, Any] | None:
     state = part.need_text("state")
     if state == "output-available":
         output = part.take("output")
-        return {"content": output if by_bedrock and _is_content(output) else _content(output)}
+        if by_bedrock and _is_content(output):
+            return {"content": _checked(output, part.name("output"))}
+        return {"content": _content(output)}
     if state == "output-error":
         return {"content": text_blocks(part.need_text("errorText")), "status": "error"}
     approval = part.object("approval")
@@ -253,6 +248,13 @@ def _is_content(output: Any) -> bool:
     return isinstance(output, list) and all(
         isinstance(piece, dict) and piece.keys() in ({"text"}, {"json"}) for piece in output
     )
+
+
+def _checked(output: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
+    for number, piece in enumerate(output):
+        if "text" in piece and not isinstance(piece["text"], str):
+            raise invalid(f"{path}[{number}].text", "text", describe(piece["text"]))
+    return output
 
 
 def _content(output: Any) -> list[dict[str, Any]]:

@@ -188,7 +188,6 @@ def _transcript(name: str) -> Any:
     return json.loads(path.read_bytes())
 
 
-@pytest.mark.xfail(strict=True, reason="server_tool_use is told, but not taken back")
 def test_all_that_a_message_can_be_is_taken_back() -> None:
     """What Rivulet has told a client of Anthropic's, which sends it back as it is, does not end the conversation."""
     content = _transcript("anthropic-messages")["content"]
@@ -196,9 +195,6 @@ def test_all_that_a_message_can_be_is_taken_back() -> None:
     call_of("/v1/messages", {"model": NOVA, "max_tokens": 9, "messages": turns})
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an image that the model has made is told, but not taken back"
-)
 def test_all_that_an_output_can_be_is_taken_back() -> None:
     """What Rivulet has told a client of OpenAI's, which sends it back as it is, does not end the conversation."""
     output = _transcript("openai-responses")["output"]

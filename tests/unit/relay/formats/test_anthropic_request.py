@@ -508,7 +508,10 @@ def test_documents_are_told_apart() -> None:
         ({"messages": None}, "messages: expected a list of at least one message, got none"),
         ({"messages": "hi"}, "messages: expected a list, got text of 2 characters"),
         ({"messages": ["hi"]}, "messages[0]: expected an object, got text of 2 characters"),
-        ({"messages": [{"content": "a"}]}, "messages[0].role: expected text, got nothing"),
+        (
+            {"messages": [{"content": "a"}]},
+            "messages[0].role: expected one of user, assistant, system, got nothing",
+        ),
         (
             {"messages": [{"role": "tool", "content": "a"}]},
             "messages[0].role: expected one of user, assistant, system, got tool",
@@ -668,8 +671,8 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
 @pytest.mark.parametrize(
     ("block", "field", "said"),
     [
-        ({}, "type", "expected text, got nothing"),
-        ({"type": "server_tool_use"}, "type", "got server_tool_use"),
+        ({}, "type", "expected one of text, image, "),
+        ({"type": "web_search_tool_result"}, "type", "got web_search_tool_result"),
         ({"type": "text"}, "text", "expected text, got nothing"),
         (
             {**IMAGE, "source": {"type": "url", "url": "https://a.example"}},
@@ -704,7 +707,7 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
                 "type": "document",
                 "source": {"type": "base64", "media_type": "video/mp4", "data": PNG},
             },
-            "source",
+            "source.media_type",
             "got video/mp4",
         ),
         (
@@ -725,7 +728,7 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
         (
             {"type": "text", "text": "a", "citations": [{"type": "char_location"}]},
             "citations[0].document_index",
-            "expected a place, got nothing",
+            "expected a whole number of at least 0, got nothing",
         ),
     ],
 )

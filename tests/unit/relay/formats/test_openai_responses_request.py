@@ -19,7 +19,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsBa
 from relay.errors import RequestError
 from relay.events import Done, Start
 from relay.formats.openai_responses import API
-from relay.formats.openai_responses_request import seal
+from relay.formats.openai_responses_input import seal
 from relay.shapes import convert
 from tests.strategies.mutants import mutants
 from tests.strategies.values import TEXT
@@ -283,6 +283,40 @@ def test_a_tool_may_have_nothing_to_say() -> None:
     """An empty result is one without content: Bedrock refuses text that is blank."""
     *_, result = _messages(HI, CALL, {**OUTPUT, "output": ""}, tools=[TOOL])
     assert result["content"] == [{"toolResult": {"toolUseId": "c1", "content": []}}]
+
+
+# Images that a model has made
+
+
+MADE = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBORw0="}
+
+
+@pytest.mark.parametrize(
+    ("more", "format_"),
+    [({}, "png"), ({"output_format": "jpeg", "size": "auto", "revised_prompt": "a"}, "jpeg")],
+)
+def test_an_image_comes_back_as_the_assistants(more: Any, format_: str) -> None:
+    """With its own bytes; how another model was asked for it changes nothing."""
+    _, assistant = _messages(HI, {**MADE, **more})
+    image = {"image": {"format": format_, "source": {"bytes": "iVBORw0="}}}
+    assert assistant == {"role": "assistant", "content": [image]}
+
+
+def test_an_image_that_was_not_finished_is_none() -> None:
+    """There is nothing of it to be told."""
+    assert _messages(HI, {**MADE, "status": "failed", "result": None}) == _messages(HI)
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"result": "no base64!"}, "input[0].result"),
+        ({"output_format": "bmp"}, "input[0].output_format"),
+    ],
+)
+def test_an_image_that_is_none_is_refused(more: Any, field: str) -> None:
+    """By the member that says so."""
+    assert _refusal({"input": [{**MADE, **more}]}).field == field
 
 
 # Reasoning
@@ -639,7 +673,7 @@ ITEM_TYPES = {
     for kind in (get_args(said) or (said,))
     if isinstance(kind, str)
 }
-TAKEN = {"message", "reasoning", "function_call", "function_call_output"}
+TAKEN = {"image_generation_call", "message", "reasoning", "function_call", "function_call_output"}
 
 
 @pytest.mark.parametrize("kind", sorted(ITEM_TYPES))
