@@ -26,9 +26,6 @@ from infra.nag import acknowledge
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aws_cdk import aws_dynamodb as dynamodb
-    from aws_cdk import aws_secretsmanager as secretsmanager
-
 ARCHITECTURES = {
     "arm64": lambda_.Architecture.ARM_64,
     "x86_64": lambda_.Architecture.X86_64,
@@ -49,8 +46,8 @@ class BedrockStreamFunction(Construct):
             which does without it.
         role: the role that the function runs in.
         log_group: where it writes its logs.
-        api_keys: the callers' keys, with `auth=api-key`; otherwise None.
-        budgets: what callers have used, with `daily_tokens`; otherwise None.
+        api_keys: the callers' keys and their `secret`, with `auth=api-key`; otherwise None.
+        budgets: what callers have used, in their `table`, with `daily_tokens`; otherwise None.
     """
 
     def __init__(
@@ -80,16 +77,6 @@ class BedrockStreamFunction(Construct):
                 "rivulet:public",
                 "auth=public: whoever finds the address can spend this account's money on Bedrock",
             )
-
-    @property
-    def api_keys_secret(self) -> secretsmanager.ISecret | None:
-        """The secret that holds the callers' keys, with `auth=api-key`."""
-        return self.api_keys.secret if self.api_keys else None
-
-    @property
-    def budget_table(self) -> dynamodb.Table | None:
-        """The table that counts callers' tokens, with `daily_tokens`."""
-        return self.budgets.table if self.budgets else None
 
     def grant_invoke_url(self, grantee: iam.IGrantable) -> iam.Grant:
         """Allow `grantee` to call the URL: both permissions that this takes (fact 41).

@@ -49,8 +49,8 @@ class RivuletStack(Stack):
                 value=self.stream.api_keys.command,
                 description="Shows the API keys",
             )
-        if self.stream.budget_table:
-            CfnOutput(self, "BudgetTable", value=self.stream.budget_table.table_name)
+        if self.stream.budgets:
+            CfnOutput(self, "BudgetTable", value=self.stream.budgets.table.table_name)
 
     def _front_door(self, config: Config) -> str:
         """Make the chosen front door, and return its address."""

@@ -197,10 +197,10 @@ def test_attributes(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     stack = Stack(App(), "Shop")
     usual = BedrockStreamFunction(stack, "Usual")
-    assert (usual.api_keys_secret, usual.budget_table, usual.alias) == (None, None, None)
+    assert (usual.api_keys, usual.budgets, usual.alias) == (None, None, None)
     assert usual.called is usual.function
     full = BedrockStreamFunction(stack, "Full", config=Config(auth="api-key", **BUDGET))  # type: ignore[arg-type]
-    assert full.api_keys_secret is not None
-    assert full.budget_table is not None
-    assert stack.resolve(full.api_keys_secret.secret_arn)["Ref"].startswith("FullApiKeys")
-    assert stack.resolve(full.budget_table.table_name)["Ref"].startswith("FullBudgets")
+    assert full.api_keys is not None
+    assert full.budgets is not None
+    assert stack.resolve(full.api_keys.secret.secret_arn)["Ref"].startswith("FullApiKeys")
+    assert stack.resolve(full.budgets.table.table_name)["Ref"].startswith("FullBudgets")
