@@ -4,14 +4,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PROMPT ?= Why do streams feel faster than answers that come whole?
 PORT ?= 8080
+LOCAL ?=
 
 CHOICES ?=
 
-# The CDK runs on Node.js: the machine's own, or else the one that VENV got from PyPI.
+# The CDK runs on Node.js: the machine's own, if it is 22 or newer, or else the one that VENV got from PyPI.
 export PATH := $(abspath $(BIN)):$(PATH)
+# cdk.json runs the app with the activated environment: that is this one, whichever the shell has activated.
+export VIRTUAL_ENV := $(abspath $(VENV))
 # The CLI would praise its newest major version, which cannot read this app's output.
 export CDK_DISABLE_VERSION_CHECK := 1
 CDK := node_modules/.bin/cdk
+NODE_SERVES = command -v npm >/dev/null && node --version 2>/dev/null | grep -qE '^v(2[2-9]|[3-9][0-9])\.'
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 # What the function runs on in Lambda: the tests run on it, too, where it is present.
 TARGET_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python3.13) $(shell command -v python3.13))
@@ -24,11 +28,14 @@ TARGET_READY := $(if $(TARGET_PYTHON),.venv-3.13/.target)
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-run: $(VENV)/.local  ## start the function here, send it PROMPT, print the answer as it streams
-	@$(BIN)/python -m local run --prompt "$(PROMPT)"
+# PROMPT is a value, whatever is in it: neither make nor the shell may read its quotes, $ and ` as their own.
+unexport PROMPT
+run: export ASKED = $(value PROMPT)
+run: $(VENV)/.local  ## start the function here, send it PROMPT, print the answer as it streams; LOCAL="--real ..."
+	@$(BIN)/python -m local run --prompt="$$ASKED" $(LOCAL)
 
-serve: $(VENV)/.local  ## keep the function up at http://127.0.0.1:PORT, with curl lines to try
-	@$(BIN)/python -m local serve --port $(PORT)
+serve: $(VENV)/.local  ## keep the function up at http://127.0.0.1:PORT, with curl lines to try; LOCAL="--real ..."
+	@$(BIN)/python -m local serve --port $(PORT) $(LOCAL)
 
 install: $(VENV)/.dev  ## everything for developing and deploying
 
@@ -118,7 +125,7 @@ $(VENV)/.local: requirements/local.txt | $(VENV)/bin/python
 $(VENV)/.deploy: requirements/deploy.txt requirements/function.txt requirements/node.txt package-lock.json | $(VENV)/bin/python
 	@echo "installing what deploying takes into $(VENV), node_modules and build ..."
 	@$(PIP_INSTALL) -r requirements/deploy.txt
-	@command -v npm >/dev/null || $(PIP_INSTALL) -r requirements/node.txt
+	@$(NODE_SERVES) || $(PIP_INSTALL) -r requirements/node.txt
 	@npm ci --no-audit --no-fund --loglevel=error
 	@$(BIN)/python -m infra.package
 	@touch $@

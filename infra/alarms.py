@@ -57,8 +57,8 @@ class Alarms(Construct):
         return self._alarm(
             "Failures",
             f"At least {percent:g} % of requests fail by Bedrock's fault, this deployment's or a bug's; "
-            "callers' own mistakes do not count. Look at the dashboard's errors by code, "
-            "then run the saved query 'Latest failures'.",
+            "callers' own mistakes do not count. The saved query 'Failures by code' tells which, "
+            "and 'Latest failures' names the requests.",
             self._metrics.failure_percent(least=LEAST_REQUESTS),
             threshold=percent,
             datapoints=2,
@@ -91,7 +91,7 @@ class Alarms(Construct):
         return self._alarm(
             "FirstToken",
             f"One caller in twenty waits {seconds:g} s or longer for the first word. Compare with "
-            "Bedrock's own time to first token on the dashboard: if that has grown, too, it is the "
+            "Bedrock's own TimeToFirstToken, among its metrics: if that has grown, too, it is the "
             "model; if not, look at cold starts and retries by the saved query 'Slowest first tokens'.",
             slow,
             threshold=seconds * 1000,
@@ -113,7 +113,8 @@ class Alarms(Construct):
             "Throttles",
             f"At least {THROTTLES} requests in five minutes were turned away with 429: a quota is used "
             "up, Bedrock's (ask for more, or choose fallback_model_ids) or Lambda's concurrency "
-            "(reserved_concurrency, or the account's). The dashboard shows which.",
+            "(reserved_concurrency, or the account's). Of the two metrics Throttles, the function's own "
+            "and Lambda's, the one that has grown tells which.",
             throttled,
             threshold=THROTTLES,
             datapoints=2,

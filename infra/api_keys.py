@@ -9,6 +9,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from infra.cdk_tokens import TOKEN
 from infra.nag import acknowledge
 
 KEY_LENGTH = 48  # letters and digits: 285 bits
@@ -21,7 +22,8 @@ class ApiKeys(Construct):
     """A secret: a JSON object of names to a key each, or to a list of keys while one is being rotated.
 
     Args:
-        existing: the name or ARN of a secret that is there; without it one is made, with one key.
+        existing: the name or ARN of a secret that is there; without it one is made, with one key. What CDK
+            fills in as a whole is an ARN.
 
     Attributes:
         secret: the secret.
@@ -37,9 +39,10 @@ class ApiKeys(Construct):
             self._arns = [self.secret_id]
             return
         self.secret_id = existing
-        if existing.startswith("arn:"):
+        is_token = TOKEN.fullmatch(existing)
+        if is_token or existing.startswith("arn:"):
             # Or its name ends like that, and this is the ARN without what was added: both are allowed.
-            is_complete = _SUFFIX.fullmatch(existing)
+            is_complete = is_token or _SUFFIX.fullmatch(existing)
             find = (
                 secretsmanager.Secret.from_secret_complete_arn
                 if is_complete

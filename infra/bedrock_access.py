@@ -1,4 +1,4 @@
-"""Which Bedrock permissions a list of models needs: text in, statements out, computed without AWS.
+"""Which permissions models need, and what requests may name: text in, statements out, computed without AWS.
 
 A model is configured by what Bedrock is called with: a foundation model's id, an inference profile's
 id, or an ARN. What a role must be allowed differs by kind (facts 21, 22), so each is resolved to the
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 INVOKE_ACTIONS = ("bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream")
 COUNT_ACTIONS = ("bedrock:CountTokens",)
 GUARDRAIL_ACTIONS = ("bedrock:ApplyGuardrail",)
+TOOL_ACTIONS = ("bedrock:InvokeTool",)
+FILE_ACTIONS = ("s3:GetObject",)
 
 # What a system-defined inference profile's id begins with; the function reads them, too.
 GEOGRAPHIES: frozenset[str] = load("relay.geographies").GEOGRAPHIES
@@ -46,6 +48,11 @@ _ARN = re.compile(
     r"(?P<type>[a-z-]+)/(?P<id>[A-Za-z0-9-]+(?:[.:/][A-Za-z0-9-]+)*)"
 )
 _GUARDRAIL_PROFILE = re.compile(r"[a-z-]+\.guardrail\.v\d+:\d+")
+# Amazon's, of whom all of them are: `nova_grounding`, `nova_code_interpreter`.
+_SYSTEM_TOOL = re.compile(r"nova_[a-z0-9_]{1,59}")
+_S3_URI = re.compile(
+    r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[A-Za-z0-9!_.'()/=@:+&;~-]*))?"
+)
 # Resources in one statement: CDK and `policies` part policies between statements only.
 _MOST_RESOURCES = 10
 # The longest that CloudFormation fills in.
@@ -119,7 +126,12 @@ def policies(parts: Iterable[Statement]) -> list[list[Statement]]:
     return groups
 
 
-def statements(models: Iterable[str], guardrails: Iterable[str] = ()) -> tuple[Statement, ...]:
+def statements(
+    models: Iterable[str],
+    guardrails: Iterable[str] = (),
+    system_tools: Iterable[str] = (),
+    s3_uris: Iterable[str] = (),
+) -> tuple[Statement, ...]:
     """Compute everything that a role needs to stream from these models, and nothing else."""
     resolved = [model(text) for text in models]
     applied = [guardrail(text) for text in guardrails]
@@ -138,6 +150,9 @@ def statements(models: Iterable[str], guardrails: Iterable[str] = ()) -> tuple[S
             GUARDRAIL_ACTIONS,
             (arn for found in applied for arn in found.reached),
         ),
+        *_parted("InvokeSystemTools", TOOL_ACTIONS, map(system_tool, system_tools)),
+        # Bedrock reads what a request names with the permissions of whoever calls it (fact 23).
+        *_parted("ReadFiles", FILE_ACTIONS, map(s3_uri, s3_uris)),
     )
 
 
@@ -223,6 +238,29 @@ def guardrail(text: str) -> Guardrail:
     return Guardrail(
         named if arn else f"{_MINE}:guardrail/{named}", reached=reached if profile else ()
     )
+
+
+def system_tool(name: str) -> str:
+    """Return the ARN of a tool of Bedrock's own, which is in no region (fact 23).
+
+    Raises:
+        ValueError: it is not the name of one.
+    """
+    if not _SYSTEM_TOOL.fullmatch(name):
+        raise ValueError("expected the name of a system tool ('nova_grounding')")
+    return f"arn:${{AWS::Partition}}:bedrock::${{AWS::AccountId}}:system-tool/amazon.{name}"
+
+
+def s3_uri(text: str) -> str:
+    """Return the ARN of all files in a bucket, or of those whose keys begin with a prefix.
+
+    Raises:
+        ValueError: it is neither a bucket nor a prefix in one, or IAM would read more into it.
+    """
+    found = _S3_URI.fullmatch(text)
+    if not found:
+        raise ValueError("expected 's3://bucket' or 's3://bucket/prefix', without wildcards")
+    return f"arn:${{AWS::Partition}}:s3:::{found['bucket']}/{found['prefix'] or ''}*"
 
 
 def _profile(

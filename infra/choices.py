@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from infra.cdk_tokens import has_token
 from infra.shipped import load
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ FRONT_DOORS = ("url", "cloudfront", "api-gateway")
 # Of the function's settings those that are choices by themselves, or follow from one.
 _CHOSEN_ELSEWHERE = {
     *("model_ids", "copied_from", "model_aliases", "fallback_model_ids", "log_content"),
+    *("system_tools", "s3_uris"),
     *("auth", "api_keys_secret", "jwt_issuer", "jwt_audience", "jwt_scopes", "jwt_jwks_url"),
     *("daily_tokens", "budget_table", "cors_origins"),
 }
@@ -120,6 +122,16 @@ def text(pattern: str, expected: str, *, optional: bool = False) -> Callable[[ob
     return read
 
 
+def resource(pattern: str, expected: str) -> Callable[[object], str]:
+    """Read a text as `text` does, nothing, or what CDK fills in: a resource may be made in the same app."""
+    typed = text(pattern, expected, optional=True)
+
+    def read(value: object) -> str:
+        return value if isinstance(value, str) and has_token(value) else typed(value)
+
+    return read
+
+
 def texts(
     check: Callable[[str], object], *, least: int = 0, most: int = 1000
 ) -> Callable[[object], tuple[str, ...]]:
@@ -130,15 +142,18 @@ def texts(
         if not isinstance(items, list | tuple):
             raise ValueError("expected a list, or a text with commas between its items")  # noqa: TRY004  every wrong value is a ValueError here
         listed = tuple(str(item).strip() for item in items if str(item).strip())
-        if len(listed) < least or len(set(listed)) < len(listed):
-            raise ValueError(f"expected at least {least}, none of them twice")
+        if len(listed) < least:
+            raise ValueError(f"expected at least {least} item")
+        if len(set(listed)) < len(listed):
+            raise ValueError("expected no item twice")
         if len(listed) > most:
-            raise ValueError(f"expected at most {most}")
+            raise ValueError(f"expected at most {most} items")
         for item in listed:
             try:
                 check(item)
             except ValueError as error:
-                raise ValueError(f"{error}, not {item!r}") from None
+                which = f", not {item!r}" if len(listed) > 1 else ""
+                raise ValueError(f"{error}{which}") from None
         return listed
 
     return read

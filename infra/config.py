@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from infra import bedrock_access, choices, config_rules, cors, prices
+from infra import bedrock_access, cdk_tokens, choices, config_rules, cors, prices
 from infra.choices import RETENTION
 from infra.config_rules import ConfigError
 
@@ -40,6 +40,18 @@ _WEB_ACL = (
 _TOPIC = r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}"
 
 
+def _model(text: str) -> None:
+    bedrock_access.model(cdk_tokens.model_stood_in(text))
+
+
+def _guardrail(text: str) -> None:
+    bedrock_access.guardrail(cdk_tokens.stood_in(text))
+
+
+def _s3_uri(text: str) -> None:
+    bedrock_access.s3_uri(cdk_tokens.stood_in(text))
+
+
 def _choice(default: T, read: Callable[[object], T]) -> T:
     chosen: T = field(default=default, metadata={"read": read})
     return chosen
@@ -58,37 +70,33 @@ class Config:
         choices.text(r"[A-Za-z][A-Za-z0-9-]{0,127}", "letters, digits and '-', a letter first"),
     )
     # The first is what a request gets that names no model.
-    model_ids: tuple[str, ...] = _choice(
-        (DEFAULT_MODEL_ID,), choices.texts(bedrock_access.model, least=1)
-    )
+    model_ids: tuple[str, ...] = _choice((DEFAULT_MODEL_ID,), choices.texts(_model, least=1))
     # Names that clients insist on, written as `name=model`; a model is named as the function is called with it.
     model_aliases: tuple[str, ...] = _choice((), choices.texts(choices.alias))
     # They answer where the model that was asked for is busy. Callers need not be allowed to name them.
-    fallback_model_ids: tuple[str, ...] = _choice((), choices.texts(bedrock_access.model))
-    guardrail_ids: tuple[str, ...] = _choice((), choices.texts(bedrock_access.guardrail))
+    fallback_model_ids: tuple[str, ...] = _choice((), choices.texts(_model))
+    guardrail_ids: tuple[str, ...] = _choice((), choices.texts(_guardrail))
+    # Tools of Bedrock's own and files in S3 that requests may name: none, unless they are chosen.
+    system_tools: tuple[str, ...] = _choice((), choices.texts(bedrock_access.system_tool))
+    s3_uris: tuple[str, ...] = _choice((), choices.texts(_s3_uri))
     # How callers prove who they are. Only `public` lets in whoever comes.
     auth: str = _choice(choices.AUTH[0], choices.one_of(*choices.AUTH))
     # Of an existing secret, by name or ARN; without it the stack makes one.
-    api_keys_secret: str = _choice(
-        "", choices.text(_SECRET, "a secret's name or its ARN", optional=True)
-    )
+    api_keys_secret: str = _choice("", choices.resource(_SECRET, "a secret's name or its ARN"))
     jwt_issuer: str = _choice(
-        "",
-        choices.text(_ISSUER, "an https URL without query and fragment", optional=True),
+        "", choices.resource(_ISSUER, "an https URL without query and fragment")
     )
     jwt_audience: tuple[str, ...] = _choice((), choices.texts(choices.audience))
     jwt_scopes: tuple[str, ...] = _choice((), choices.texts(choices.scope))
-    jwt_jwks_url: str = _choice("", choices.text(_HTTPS, "an https URL", optional=True))
+    jwt_jwks_url: str = _choice("", choices.resource(_HTTPS, "an https URL"))
     front_door: str = _choice(choices.FRONT_DOORS[0], choices.one_of(*choices.FRONT_DOORS))
     domain_name: str = _choice(
         "", choices.text(_DOMAIN, "a host name such as chat.example.com", optional=True)
     )
     certificate_arn: str = _choice(
-        "", choices.text(_CERTIFICATE, "the ARN of a certificate in ACM", optional=True)
+        "", choices.resource(_CERTIFICATE, "the ARN of a certificate in ACM")
     )
-    web_acl_arn: str = _choice(
-        "", choices.text(_WEB_ACL, "the ARN of a web ACL in WAFv2", optional=True)
-    )
+    web_acl_arn: str = _choice("", choices.resource(_WEB_ACL, "the ARN of a web ACL in WAFv2"))
     # API Gateway's, whose role for them is a setting of the whole account and region.
     access_logs: bool = _choice(default=True, read=choices.boolean)
     # Browsers on these may call; on none, where it is empty.
@@ -129,9 +137,7 @@ class Config:
     dashboard: bool = _choice(default=True, read=choices.boolean)
     alarms: bool = _choice(default=True, read=choices.boolean)
     # Whom alarms tell; without one they can be looked at only.
-    alarm_topic_arn: str = _choice(
-        "", choices.text(_TOPIC, "the ARN of an SNS topic", optional=True)
-    )
+    alarm_topic_arn: str = _choice("", choices.resource(_TOPIC, "the ARN of an SNS topic"))
     alarm_error_percent: float = _choice(5.0, choices.number(0, 100))
     alarm_first_token_seconds: float = _choice(10.0, choices.number(0, 900))
     alarm_spend_per_hour: float = _choice(10.0, choices.number(0, 1_000_000))
@@ -156,7 +162,7 @@ class Config:
     @property
     def called_model_ids(self) -> tuple[str, ...]:
         """The models as Bedrock is called with them: without what an application profile was copied from."""
-        return tuple(bedrock_access.model(text).model_id for text in self.model_ids)
+        return tuple(text.partition("=")[0] for text in self.model_ids)
 
     @property
     def settings_by_name(self) -> dict[str, str]:

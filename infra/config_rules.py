@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from infra import prices
+from infra.cdk_tokens import TOKEN, has_token
 from infra.choices import Settings, function_settings
 from infra.environment import LARGEST, environment, size
 
@@ -123,12 +124,12 @@ def _front_door(config: Config) -> None:
         if getattr(config, key) and not getattr(config, other):
             _refuse(other, f"a value with {key}", "")
     if door == "cloudfront":
-        if config.certificate_arn and ":us-east-1:" not in config.certificate_arn:
+        if _lacks(config.certificate_arn, ":us-east-1:"):
             expected = "a certificate in us-east-1, where CloudFront has its own"
             _refuse("certificate_arn", expected, config.certificate_arn)
-        if config.web_acl_arn and ":global/" not in config.web_acl_arn:
+        if _lacks(config.web_acl_arn, ":global/"):
             _refuse("web_acl_arn", "one of CLOUDFRONT's scope (global)", config.web_acl_arn)
-    if door == "api-gateway" and config.web_acl_arn and ":regional/" not in config.web_acl_arn:
+    if door == "api-gateway" and _lacks(config.web_acl_arn, ":regional/"):
         _refuse("web_acl_arn", "one of REGIONAL scope", config.web_acl_arn)
     if door in LONGEST_SILENCE:
         settings = function_settings(config.settings_by_name)
@@ -139,6 +140,11 @@ def _front_door(config: Config) -> None:
                     f"settings: expected a {name} below {LONGEST_SILENCE[door]} with "
                     f"front_door={door}, which gives up silent streams; got {seconds:g}"
                 )
+
+
+def _lacks(arn: str, part: str) -> bool:
+    """Tell whether an ARN is there and has not this part; nobody can tell of one that CDK fills in."""
+    return bool(arn) and not has_token(arn) and part not in arn
 
 
 def _capacity(config: Config) -> None:
@@ -158,6 +164,7 @@ def _environment(config: Config) -> None:
         api_keys_secret=filled_in if config.auth == "api-key" else "",
         budget_table=filled_in if config.daily_tokens else "",
     )
+    variables = {name: TOKEN.sub(filled_in, text) for name, text in variables.items()}
     if (taken := size(variables)) > LARGEST:
         raise ConfigError(
             f"model_ids: expected lists that fit, with model_aliases, fallback_model_ids and all else, "

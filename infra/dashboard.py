@@ -33,7 +33,7 @@ the rest comes; a **stall** is a silence of a second or more within it.\x20\x20
 **Cost** is an estimate from the prices that this deployment was given.{not_counted}\x20\x20
 **Rows**: how requests end; how fast; tokens and cost; who is turned away; Lambda; Bedrock, which counts all that \
 this account asks of these models in this region; the log. \
-Saved queries are in Logs Insights, in the folder `{stack}`."""
+Saved queries are in Logs Insights, in the folder `{service}`."""
 
 
 def make(
@@ -56,7 +56,7 @@ def make(
         dashboard_name=f"{stack}-{Aws.REGION}",
         default_interval=Duration.hours(3),
     )
-    dashboard.add_widgets(_header(stack, metrics))
+    dashboard.add_widgets(_header(stack, config.service, metrics))
     if alarms:
         dashboard.add_widgets(
             cloudwatch.AlarmStatusWidget(title="Alarms", alarms=list(alarms), width=WIDTH, height=3)
@@ -69,12 +69,11 @@ def make(
     return dashboard
 
 
-def _header(stack: str, metrics: Metrics) -> cloudwatch.TextWidget:
+def _header(stack: str, service: str, metrics: Metrics) -> cloudwatch.TextWidget:
     unpriced = [f"`{model.label}`" for model in metrics.models if not model.price]
     not_counted = f" Not counted, for want of a price: {', '.join(unpriced)}." if unpriced else ""
-    return cloudwatch.TextWidget(
-        width=WIDTH, height=5, markdown=_HEADER.format(stack=stack, not_counted=not_counted)
-    )
+    text = _HEADER.format(stack=stack, service=service, not_counted=not_counted)
+    return cloudwatch.TextWidget(width=WIDTH, height=5, markdown=text)
 
 
 def _numbers(metrics: Metrics) -> cloudwatch.SingleValueWidget:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from infra import bedrock_access
 from infra.bytecode import CODE_ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from infra.config import Config
 
 LARGEST = 4096  # bytes: Lambda's limit for all names and values of a function together
@@ -27,10 +24,13 @@ def environment(
     """
     chosen = {
         **config.settings_by_name,
-        # With what application inference profiles were copied from: the function asks each model in its own words.
+        # With what application inference profiles were copied from: the function asks each model in its own words,
+        # and lets none stand in for a model that it is not.
         "model_ids": ",".join(config.model_ids),
         "model_aliases": ",".join(config.model_aliases),
-        "fallback_model_ids": _model_ids(config.fallback_model_ids),
+        "fallback_model_ids": ",".join(config.fallback_model_ids),
+        "system_tools": ",".join(config.system_tools),
+        "s3_uris": ",".join(config.s3_uris),
         "auth": "" if config.auth == "iam" else config.auth,
         "api_keys_secret": api_keys_secret,
         "jwt_issuer": config.jwt_issuer,
@@ -56,7 +56,3 @@ def environment(
 def size(variables: dict[str, str]) -> int:
     """Return the bytes that Lambda counts."""
     return sum(len(name.encode()) + len(text.encode()) for name, text in variables.items())
-
-
-def _model_ids(texts: Iterable[str]) -> str:
-    return ",".join(bedrock_access.model(text).model_id for text in texts)

@@ -7,6 +7,7 @@ secret of its callers' keys, the table of their budgets and the version that is 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from aws_cdk import Annotations, AssetHashType, Duration, Fn, RemovalPolicy
@@ -15,13 +16,14 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra import bedrock_access, cors, package
+from infra import bedrock_access, cdk_tokens, cors, package
 from infra.api_keys import ApiKeys
 from infra.budget_table import BudgetTable
 from infra.config import RETENTION, Config
 from infra.dependencies import Target
 from infra.environment import environment
 from infra.nag import acknowledge
+from infra.naming import named_after_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,7 +56,7 @@ class BedrockStreamFunction(Construct):
         self, scope: Construct, construct_id: str, *, config: Config | None = None
     ) -> None:
         super().__init__(scope, construct_id)
-        config = config or Config()
+        config = named_after_stack(config or Config(), self)
         self.log_group = logs.LogGroup(
             self,
             "Logs",
@@ -110,7 +112,12 @@ class BedrockStreamFunction(Construct):
         )
         self.log_group.grant_write(role)
         called = tuple(dict.fromkeys((*config.model_ids, *config.fallback_model_ids)))
-        statements = bedrock_access.statements(called, config.guardrail_ids)
+        statements = bedrock_access.statements(
+            map(cdk_tokens.model_stood_in, called),
+            [cdk_tokens.stood_in(_by_id(text)) for text in config.guardrail_ids],
+            config.system_tools,
+            map(cdk_tokens.stood_in, config.s3_uris),
+        )
         first, *others = bedrock_access.policies(statements)
         for statement in first:
             role.add_to_principal_policy(_policy_statement(statement))
@@ -219,9 +226,25 @@ def _policy_statement(statement: bedrock_access.Statement) -> iam.PolicyStatemen
     )
 
 
+def _by_id(guardrail: str) -> str:
+    """Return a guardrail that CDK fills in by its id, for nobody can tell here whether it is its ARN."""
+    named, profiled, profile = guardrail.partition("=")
+    if not cdk_tokens.has_token(named):
+        return guardrail
+    # Of both, written twice, the second part is the id.
+    parts = Fn.split(":guardrail/", f"{named}:guardrail/{named}")
+    return Fn.select(1, parts) + profiled + profile
+
+
 def _filled_in(templates: Iterable[str]) -> list[str]:
     """Let CloudFormation fill in the partition, region and account where a template asks for them."""
-    return [Fn.sub(template) if "${" in template else template for template in templates]
+    return [_fill_in(cdk_tokens.restored(template)) for template in templates]
+
+
+def _fill_in(template: str) -> str:
+    if cdk_tokens.has_token(template):  # for which `Fn::Sub` has no place
+        return re.sub(r"\$\{(AWS::\w+)\}", lambda found: Fn.ref(found[1]), template)
+    return Fn.sub(template) if "${" in template else template
 
 
 def _reasons(statements: Iterable[bedrock_access.Statement]) -> dict[str, str]:
@@ -232,6 +255,8 @@ def _reasons(statements: Iterable[bedrock_access.Statement]) -> dict[str, str]:
             if "*" in resource:
                 found = resource.replace("${", "<").replace("}", ">")
                 reasons[f"AwsSolutions-IAM5[Resource::{found}]"] = (
-                    "A profile's regions, of which AWS adds more: only for what the profile names."
+                    "The files below a prefix, which callers name: only in the chosen bucket."
+                    if statement.actions == bedrock_access.FILE_ACTIONS
+                    else "A profile's regions, of which AWS adds more: only for what the profile names."
                 )
     return reasons

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from aws_cdk import Duration
+from aws_cdk import Duration, Fn
 from aws_cdk import aws_cloudwatch as cloudwatch
 
-from infra import bedrock_access, prices
+from infra import prices
+from infra.cdk_tokens import has_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -178,19 +179,33 @@ def models(config: Config) -> tuple[Model, ...]:
     read = map(prices.price, config.prices)
     priced = {found.model: found for found in read if found.by_metric}
     return tuple(
-        _model(model_id, aliases, priced.get(model_id)) for model_id in called_model_ids(config)
+        _model(model_id, source, aliases, priced.get(model_id))
+        for model_id, source in _called(config).items()
     )
 
 
 def called_model_ids(config: Config) -> list[str]:
     """Return what Bedrock is called with, stand-ins included."""
-    texts = (*config.model_ids, *config.fallback_model_ids)
-    return list(dict.fromkeys(bedrock_access.model(text).model_id for text in texts))
+    return list(_called(config))
 
 
-def _model(model_id: str, aliases: list[list[str]], price: prices.Price | None) -> Model:
-    if not model_id.startswith("arn:"):
+def _called(config: Config) -> dict[str, str]:
+    """Return what Bedrock is called with, each with what it was copied from, if it is an application profile."""
+    called: dict[str, str] = {}
+    for text in (*config.model_ids, *config.fallback_model_ids):
+        model_id, _, source = text.partition("=")
+        called.setdefault(model_id, source)
+    return called
+
+
+def _model(
+    model_id: str, source: str, aliases: list[list[str]], price: prices.Price | None
+) -> Model:
+    is_token = has_token(model_id)
+    if not (is_token or model_id.startswith("arn:")):
         return Model(model_id, model_id, model_id, price)
-    resource = model_id.rpartition("/")[2]
+    resource = Fn.select(1, Fn.split("/", model_id)) if is_token else model_id.rpartition("/")[2]
+    # Queries and widgets are called by what can be read now.
+    label = f"profile of {source.rpartition('/')[2]}" if is_token else resource
     alias = next((name.strip() for name, of in aliases if of.strip() == model_id), None)
-    return Model(alias or model_id, alias or resource, resource, price)
+    return Model(alias or model_id, alias or label, resource, price)

@@ -10,6 +10,7 @@ from constructs import Construct
 from infra import crashes, dashboard, prices, queries
 from infra.alarms import Alarms
 from infra.metrics import Metrics, called_model_ids
+from infra.naming import named_after_stack
 
 if TYPE_CHECKING:
     from aws_cdk import aws_cloudwatch as cloudwatch
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 class Observability(Construct):
     """Watches a streaming function.
 
+    Its service is called as the function itself calls it, after the stack that the function is in.
+
     Attributes:
-        dashboard: `None` where the deployment wants none, and no saved queries.
+        dashboard: `None` where the deployment wants none.
         alarms: empty where the deployment wants none.
     """
 
@@ -40,15 +43,16 @@ class Observability(Construct):
         log_group: logs.ILogGroup,
     ) -> None:
         super().__init__(scope, construct_id)
+        config = named_after_stack(config, function)
         metrics = Metrics(config, function)
         if config.alarms or config.dashboard:
+            queries.save(self, log_group, metrics.models, service=config.service)
             crashes.count(
                 self, log_group, namespace=metrics.namespace, metric_name=metrics.crashes_name
             )
         if config.alarms:
             self.alarms = Alarms(self, "Alarms", config=config, metrics=metrics).alarms
         if config.dashboard:
-            queries.save(self, log_group, metrics.models)
             self.dashboard = dashboard.make(
                 self, config=config, metrics=metrics, log_group=log_group, alarms=self.alarms
             )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from aws_cdk import Stack
 from aws_cdk import aws_logs as logs
 
 from infra.crashes import PATTERNS
@@ -122,20 +121,21 @@ _FIELDS = {
     "CacheWriteInputTokens": "cache_write_input_tokens",
 }
 _NO_NAME = re.compile(r"[:*/\\]")
-_LONGEST_LABEL = 90  # of 255 characters for all, of which a stack's name takes up to 128
+_LONGEST_LABEL = 90  # of 255 characters for all, of which a service's name takes up to 128
 
 
-def save(scope: Construct, log_group: logs.ILogGroup, models: Iterable[Model]) -> None:
-    """Save the queries, in a folder that is called as the stack.
+def save(
+    scope: Construct, log_group: logs.ILogGroup, models: Iterable[Model], *, service: str
+) -> None:
+    """Save the queries, in a folder that is called as the service: two functions of a stack have two.
 
     What each caller has spent can be asked of every model that has a price.
     """
-    folder = Stack.of(scope).stack_name
     for name, text in {**QUERIES, **_costs(models)}.items():
         logs.CfnQueryDefinition(
             scope,
             name,
-            name=f"{folder}/{name}",
+            name=f"{service}/{name}",
             query_string=text,
             log_group_names=[log_group.log_group_name],
         )

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from access import Caller
     from access.budget import Budget, Spending
+    from relay.bedrock import Answer
     from relay.events import Event
     from relay.formats import Format
 
@@ -135,7 +136,7 @@ def _answer(
     if error is None or (record.ended and response.started):  # a stream has one end
         return
     if is_http(event) and not response.started:
-        headers, body = refuse(event, error, request_id)
+        headers, body = refuse(event, error, request_id, record.usage)
         response.headers.update({**error.headers, **headers})
         _write_json(response, error.status, body)
     else:
@@ -179,7 +180,7 @@ class _Stream:
             read_timeout=settings.read_timeout,
             heartbeat=self._heartbeat(),
         )
-        asked = calls(self.call, settings.fallback_model_ids)
+        asked = calls(self.call, settings)
         with _a_vacancy(), self.record.calling(self.call, name_of(self.call.model, settings)):
             spending = self._reserve(asked)
             with watchdog.on_duty(), ExitStack() as opened:
@@ -192,6 +193,9 @@ class _Stream:
 
                 try:
                     self._write(first_answer(asked, ask))
+                except UpstreamError as error:
+                    self._note_asked(error)  # it may not be the latest
+                    raise
                 except ResponseClosed as closed:
                     self.record.failed(_why(closed))
                     raise
@@ -216,21 +220,32 @@ class _Stream:
         self.record.note(
             model=name, fallback_from=instead_of, bedrock_request_id=None, retries=None
         )
+        self._bedrocks_headers = {}
         try:
             answer = opened.enter_context(bedrock.stream(call, watchdog))
+            self.record.note(bedrock_request_id=answer.request_id, retries=answer.retries)
+            start = Start(name, self.request_id, instead_of, created=int(time.time()))
+            lane = lane_of(call.operation, is_bedrocks=call.format.is_bedrocks)
+            events = lane(answer.frames, start, self.record.usage, watchdog.expect_no_more)
+            first = next(events)
+            if isinstance(first, Failure):
+                opened.close()
+                raise _of_call(first.error, answer)
         except UpstreamError as error:
-            self.record.note(bedrock_request_id=error.request_id, retries=error.retries)
+            error.model, error.fallback_from = name, instead_of
             raise
-        self.record.note(bedrock_request_id=answer.request_id, retries=answer.retries)
         self._bedrocks_headers = answer.headers if call.format.is_bedrocks else {}
-        start = Start(name, self.request_id, instead_of, created=int(time.time()))
-        lane = lane_of(call.operation, is_bedrocks=call.format.is_bedrocks)
-        events = lane(answer.frames, start, self.record.usage, watchdog.expect_no_more)
-        first = next(events)
-        if isinstance(first, Failure):
-            opened.close()
-            raise first.error
         return chain([first], events)
+
+    def _note_asked(self, error: UpstreamError) -> None:
+        """Note which call the error is of that the caller is told."""
+        if error.model:
+            self.record.note(
+                model=error.model,
+                fallback_from=error.fallback_from,
+                bedrock_request_id=error.request_id,
+                retries=error.retries,
+            )
 
     def _write(self, events: Iterator[Event]) -> None:
         self._begin()
@@ -275,6 +290,13 @@ class _Stream:
     def _limit(self) -> int:
         limit = settings.max_response_bytes
         return limit if self.response.streams else min(limit, _LONGEST_BUFFERED)
+
+
+def _of_call(error: RelayError, answer: Answer) -> RelayError:
+    """Return the failure that an answer began with, and says which answer."""
+    if isinstance(error, UpstreamError):
+        error.request_id, error.retries = answer.request_id, answer.retries
+    return error
 
 
 @contextmanager

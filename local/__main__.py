@@ -6,10 +6,10 @@ import argparse
 import errno
 import json
 import os
+import re
 import signal
 import sys
 import threading
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,9 @@ The function is up at {url} {backend}. Ctrl-C ends it. To try, in another termin
   is it well?
     curl {url}/health
 
-  Bedrock, for AWS SDKs: endpoint {url}
+  Bedrock, for AWS SDKs: endpoint {url}; they want a region and credentials all the same, any will do
+    boto3.client("bedrock-runtime", endpoint_url="{url}", region_name="us-east-1",
+                 aws_access_key_id="any", aws_secret_access_key="any")
   InvokeWithResponseStream, for AWS SDKs: endpoint {invoke_url}, function {name}
 """
 _SERVING_FAULTS = """
@@ -56,6 +58,12 @@ _SERVING_FAULTS = """
 
   the stand-in for Bedrock, for AWS SDKs: endpoint {bedrock_url}, faults in the header {header}
 """
+# Why nothing can listen on a port, and what to do.
+_PORTS = {
+    errno.EADDRINUSE: "is taken: end what listens there, or choose another",
+    errno.EACCES: "is for the system's own services: choose one from 1024 on",
+}
+_CHOOSE_PORT = "with --port (PORT= of make)"
 _ANTHROPIC_BODY = {
     "anthropic_version": "bedrock-2023-05-31",
     "max_tokens": 500,
@@ -77,13 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except StartError as error:
         print(f"the function did not start: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        _fall_silent()
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
+        if error.errno not in _PORTS or not options.port:
             raise
-        print(
-            f"port {options.port} is taken: end what listens there, or choose another with --port",
-            file=sys.stderr,
-        )
+        print(f"port {options.port} {_PORTS[error.errno]} {_CHOOSE_PORT}", file=sys.stderr)
     return 1
 
 
@@ -104,7 +111,7 @@ def serve(options: argparse.Namespace) -> int:
     with _function(options, on_log=_say) as function:
         model = options.model or MODEL_IDS[0]
         text = _SERVING if options.real else _SERVING + _SERVING_FAULTS
-        print(
+        _say(
             text.format(
                 url=function.url,
                 invoke_url=function.invoke_url,
@@ -115,8 +122,7 @@ def serve(options: argparse.Namespace) -> int:
                 python=sys.executable,
                 bedrock_url=function.bedrock.url,
                 header=HEADER,
-            ),
-            flush=True,
+            )
         )
         threading.Event().wait()
     return 0
@@ -192,16 +198,31 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--prompt", default=_DEFAULT_PROMPT)
     one.set_defaults(command=run, port=0)
     many = commands.add_parser("serve", parents=[common], help=serve.__doc__)
-    many.add_argument("--port", type=int, default=8080)
+    many.add_argument("--port", type=_port, default=8080)
     many.set_defaults(command=serve)
     all_faults = commands.add_parser("faults", help=faults.__doc__)
-    all_faults.set_defaults(command=faults)
+    all_faults.set_defaults(command=faults, port=0)
     return parser
 
 
+def _port(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
+        sys.exit(f"port {text} is none: choose one from 0 to 65535 {_CHOOSE_PORT}")
+    return int(text)
+
+
 def _say(line: str) -> None:
-    with suppress(BrokenPipeError):  # nobody listens any more, but the function goes on
+    try:
         print(line, flush=True)
+    except BrokenPipeError:  # nobody listens any more, but the function goes on
+        _fall_silent()
+
+
+def _fall_silent() -> None:
+    """Let what is still to be printed go nowhere, so that the interpreter's end does not trip over it: nobody reads."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _leave(number: int, _frame: object) -> None:

@@ -194,15 +194,18 @@ def _stopped(text: str, sequences: Iterable[str]) -> tuple[str, str | None]:
 
 
 def _limited(reply: Reply, max_tokens: int | None) -> Reply:
-    """Return the reply with no more tokens than allowed."""
+    """Return the reply with no more tokens than allowed.
+
+    A call of a tool may be the last thing in it, with nothing of its input, as with a model (facts 7 and 8).
+    """
     if max_tokens is None or reply.output_tokens <= max_tokens:
         return reply
     blocks: list[Block] = []
     left = max_tokens
     for block in reply.blocks:
-        if left > 0:
+        if left > 0 or (left == 0 and isinstance(block, ToolUse)):
             blocks.append(replace(block, pieces=tuple(islice(block.pieces, left))))
-            left -= len(blocks[-1].pieces)
+            left -= len(block.pieces)
     return replace(reply, blocks=tuple(blocks), stop_reason="max_tokens", stop_sequence=None)
 
 

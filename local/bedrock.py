@@ -300,7 +300,7 @@ async def _read_call(exchange: Exchange, pace: Pace) -> Call:
         raise BedrockError(413, "RequestEntityTooLargeException", "Request body is too large.")
     try:
         body = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"Malformed input request: {error}, please reformat your input and try again."
         raise BedrockError(400, "ValidationException", message) from error
     if not isinstance(body, dict):

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException  # noqa: TID251  # all that a caller needs
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
 
 
 def ask(url: str, prompt: str) -> str | None:
     """Ask a prompt and print the answer; return what went wrong, or ``None``."""
-    connection = HTTPConnection(urlsplit(url).netloc)
-    headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
     asked = time.monotonic()
-    try:
-        connection.request("POST", "/stream", json.dumps({"prompt": prompt}), headers)
-        response = connection.getresponse()
-        if response.status != 200:
-            return f"{response.status} {_told(response.read())}"
-        return _show(_events(response), asked)
-    except (HTTPException, OSError) as error:
-        return f"the connection broke: {error!r}"
-    finally:
-        connection.close()
+    with closing(_events(url, prompt)) as events:
+        return _show(events, asked)
 
 
 def _told(body: bytes) -> str:
@@ -38,11 +29,25 @@ def _told(body: bytes) -> str:
         return body.decode(errors="replace")
 
 
-def _events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the JSON of each server-sent event, when its line is in."""
-    for line in lines:
-        if line.startswith(b"data:"):
-            yield json.loads(line[5:])
+def _events(url: str, prompt: str) -> Generator[dict[str, Any]]:
+    """Yield the JSON of each server-sent event, when its line is in, and what else became of the call as one more.
+
+    What is caught here is the connection's own: whoever reads what is printed may hang up as well.
+    """
+    connection = HTTPConnection(urlsplit(url).netloc)
+    headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+    try:
+        connection.request("POST", "/stream", json.dumps({"prompt": prompt}), headers)
+        response = connection.getresponse()
+        if response.status != 200:
+            yield {"type": "failed", "why": f"{response.status} {_told(response.read())}"}
+        for line in response:
+            if line.startswith(b"data:"):
+                yield json.loads(line[5:])
+    except (HTTPException, OSError) as error:
+        yield {"type": "failed", "why": f"the connection broke: {error!r}"}
+    finally:
+        connection.close()
 
 
 def _show(events: Iterable[dict[str, Any]], asked: float) -> str | None:
@@ -52,6 +57,8 @@ def _show(events: Iterable[dict[str, Any]], asked: float) -> str | None:
             case {"type": "text", "text": text}:
                 times.append(time.monotonic() - asked)
                 print(text, end="", flush=True)
+            case {"type": "failed", "why": why}:
+                return str(why)
             case {"type": "error"}:
                 return f"{event.get('code')}: {event.get('message')}"
             case {"type": "done"}:

@@ -47,6 +47,8 @@ MODEL_IDS = (
     "anthropic.claude-3-haiku-20240307-v1:0",
     "amazon.nova-lite-v1:0",
 )
+# Names that clients insist on, such as those of the README.
+MODEL_ALIASES = {"claude-sonnet-4-5": MODEL_IDS[0], "gpt-4o": MODEL_IDS[2]}
 _LINES_KEPT = 10_000
 # X-Ray has no daemon at home.
 _POWERTOOLS = {
@@ -76,7 +78,7 @@ class LocalFunction:
         pace: the stand-in's.
         answer: the stand-in's, instead of a fitting essay and the faults that callers choose.
         environment: variables for the function, over those of the configuration.
-        model_ids: those that callers may use.
+        model_ids: those that callers may use, by the names of `MODEL_ALIASES`, too.
         real: no stand-in: the function talks to Bedrock with the credentials of whoever started it.
         port: of the function URL; 0 for a free one.
         on_log: takes each line that the function says.
@@ -99,7 +101,7 @@ class LocalFunction:
         self.bedrock = Bedrock(pace or Pace(), answer or FaultMachine().answer)
         self.log: deque[str] = deque(maxlen=_LINES_KEPT)
         self._configuration = configuration or FunctionConfiguration()
-        self._environment = {"RIVULET_MODEL_IDS": ",".join(model_ids), **(environment or {})}
+        self._environment = _allowed(model_ids, environment or {})
         self._real = real
         self._port = port
         self._on_log = on_log
@@ -202,6 +204,18 @@ class LocalFunction:
         self.log.append(line)
         if self._on_log is not None:
             self._on_log(line)
+
+
+def _allowed(model_ids: tuple[str, ...], environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the function's own variables; whoever chooses the models there chooses the names for them as well."""
+    if "RIVULET_MODEL_IDS" in environment:
+        return {**environment}
+    aliases = (f"{name}={model}" for name, model in MODEL_ALIASES.items() if model in model_ids)
+    models = {
+        "RIVULET_MODEL_IDS": ",".join(model_ids),
+        "RIVULET_MODEL_ALIASES": ",".join(aliases),
+    }
+    return {**models, **environment}
 
 
 def _stand_in(url: str) -> dict[str, str]:

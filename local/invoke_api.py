@@ -167,7 +167,7 @@ def _check_event(event: bytes | None) -> None:
         raise InvokeError(413, "RequestTooLargeException", message)
     try:
         json.loads(event or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"Could not parse request body into json: {error}"
         raise InvokeError(400, "InvalidRequestContentException", message) from error
 

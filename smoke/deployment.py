@@ -21,6 +21,8 @@ _AWS_HOST = re.compile(
     r".+\.(?P<service>lambda-url|execute-api)\.(?P<region>[a-z0-9-]+)\.(on|amazonaws)\..+"
 )
 _MAX_TOKENS = re.compile(r"from 1 to (\d+)")
+# Bedrock's own name for a model, which says whose it is; aliases stand before these in the list.
+_MODEL_ID = re.compile(r"[a-z0-9-]+\.[a-z].*")
 _SERVICES = {"lambda-url": "lambda", "execute-api": "execute-api"}
 
 
@@ -76,14 +78,15 @@ class Deployment:
 
     @cached_property
     def model(self) -> str:
-        """The model that answers when none is named.
+        """The first model that callers may name as Bedrock does; by an alias, if there is none.
 
         Raises:
             Wrong: the deployment does not tell it.
         """
         answer = self.caller.get("/v1/models")
         try:
-            return str(answer.json["data"][0]["id"])
+            names = [str(model["id"]) for model in answer.json["data"]]
+            return next(filter(_MODEL_ID.fullmatch, names), names[0])
         except (LookupError, TypeError):
             raise Wrong(f"GET /v1/models: {answer.status} {answer.error}") from None
 

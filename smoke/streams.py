@@ -126,7 +126,7 @@ def a_caller_leaves(deployment: Deployment) -> str:
     took = record["duration_ms"] / 1000
     end = record.get("error") or f"stop_reason {record.get('stop_reason')}"
     seen = f"left after {left_at:.2f} s; the record: {end} after {took:.2f} s"
-    if b'"done"' in answer.body:
+    if b'"done"' in answer.body or took < left_at:  # with all of it on the way already
         raise Skipped(f"{seen}, but all had come at once")
     if record.get("error") == "caller_gone":
         return f"{seen}, so the function was told, and stopped"

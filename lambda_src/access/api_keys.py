@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 
+from access.aws_errors import cause_of
 from access.caller import LONGEST_NAME, Caller, clean
 from access.credentials import SYNTAX, credential_of, unauthenticated
 from access.kept import Kept, Unreadable
@@ -88,9 +89,9 @@ class ApiKeys:
             # Kept here and nowhere else.
             secret = self._provider.get(self._secret, max_age=0, force_fetch=True)
         except GetParameterError as error:
-            raise Unreadable(_cause(error.__context__)) from None
+            raise Unreadable(cause_of(error.__context__)) from None
         except BotoCoreError as error:  # no region, no credentials, …
-            raise Unreadable(_cause(error)) from None
+            raise Unreadable(cause_of(error)) from None
         keys, faults = _read_secret(secret)
         if faults != self._faults:  # once, not with each reading
             for fault in faults:
@@ -101,17 +102,10 @@ class ApiKeys:
 
 def _config() -> Config:
     return Config(
-        connect_timeout=2,
+        connect_timeout=1,  # twice both and a pause are within the 10 s that Lambda gives a restore
         read_timeout=2,
         retries={"mode": "standard", "total_max_attempts": 2},
     )
-
-
-def _cause(error: BaseException | None) -> str:
-    """Return what has failed, without its words: they name the secret and the account."""
-    if isinstance(error, ClientError):
-        return str(error.response.get("Error", {}).get("Code", ""))
-    return type(error).__name__
 
 
 def _read_secret(secret: Any) -> tuple[Mapping[bytes, str], list[str]]:

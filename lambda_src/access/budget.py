@@ -4,7 +4,8 @@ Before Bedrock is asked, the most that the call can cost is added to ``used``, i
 the answer is over, what it has not cost is taken off again. So ``used`` is never less than what was used, whatever
 breaks in between, and the only call that can exceed the budget is the one that found something left of it.
 
-Both updates are safe to repeat: ``unsettled`` holds the ids of the calls that are still to be settled.
+Both updates are safe to repeat: ``unsettled`` holds the ids of the calls that are still to be settled. So what nobody
+knows to be taken can be given back, too.
 """
 
 # ruff: noqa: TID251  # it counts in DynamoDB, by its own client
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
+from access.aws_errors import cause_of
 from access.budget_ceiling import Tokens, ceiling
 from relay.bedrock import new_session
 from relay.errors import RequestError, UpstreamError, access_error, budget_error
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 _KEPT = timedelta(days=3)  # after its day, for whoever asks how much was used
 _SILENCE = (ConnectTimeoutError, ReadTimeoutError)
+_LATE = 1.0  # seconds by which an update may come too late for who waited for its answer
 # What a connection fails with once Bedrock may have had the request; it may still be working on it, and count.
 _UNCERTAIN = frozenset({"connection_lost", "corrupt", "read_timeout", "truncated"})
 _PROMPT = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
@@ -58,12 +61,19 @@ class Budget:
     Args:
         settings: ``daily_tokens`` for each of them, and ``budget_table`` that counts.
         now: the time in seconds since 1970.
+        wait: lets seconds go by.
     """
 
-    def __init__(self, settings: Settings, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        now: Callable[[], float] = time.time,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._settings = settings
         self._tokens = settings.daily_tokens or 0
         self._now = now
+        self._wait = wait
         self._client = _new_client()
 
     def renew(self) -> None:
@@ -72,6 +82,8 @@ class Budget:
 
     def reserve(self, caller: Caller, calls: Iterable[ModelCall]) -> Spending:
         """Take the most that a call can cost from its caller's budget of today.
+
+        Where nobody can tell whether it was taken, it is given back.
 
         Args:
             caller: who asks.
@@ -91,16 +103,17 @@ class Budget:
         }
         try:
             spending.used = self.update(spending, sum(most), _RESERVE, values)
-        except ClientError as error:
+        except Exception as error:
             item = _failed_condition(error)
             if item is None:
-                raise _unavailable(error) from error
+                logger.error("budget not known", extra={"cause": cause_of(error)})
+                self._give_back(spending, error)
+                message = "Budgets cannot be checked at the moment."
+                raise access_error("access_unavailable", message) from error
             if spending.id not in item.get("unsettled", {}).get("SS", ()):
                 left = math.ceil((ends - now).total_seconds())
                 raise budget_error(self._tokens, f"{ends:%Y-%m-%dT%H:%M:%SZ}", left) from None
             spending.used = _used(item)  # reserved, by an attempt whose answer was lost
-        except Exception as error:
-            raise _unavailable(error) from error
         return spending
 
     def update(
@@ -129,6 +142,18 @@ class Budget:
             **how,
         )
         return _used(updated["Attributes"])
+
+    def _give_back(self, spending: Spending, error: Exception) -> None:
+        """Give back what a reservation that has failed may have taken nevertheless.
+
+        Once, if both were answered; what was not may be made later, or never.
+        """
+        failure = spending.give_back()
+        if failure is not None and not (_is_answer(error) and _is_answer(failure)):
+            if _is_answer(failure):  # a silence took its time
+                self._wait(_LATE)
+            failure = spending.give_back()
+        spending.tell(failure)
 
 
 class Spending:
@@ -172,15 +197,28 @@ class Spending:
             complete: whether the answer is, so that nothing more is counted.
         """
         cost = sum(self._cost(usage, complete=complete))
-        numbers = {"reserved": sum(self.reserved), "cost": cost}
         if cost > sum(self.reserved):
-            logger.warning("a call has cost more than its ceiling", extra=numbers)
+            logger.warning("a call has cost more than its ceiling", extra=self._numbers(cost))
+        self.tell(self.give_back(cost), cost)
+
+    def give_back(self, cost: int = 0) -> Exception | None:
+        """Take off what was reserved beyond the cost; return what has failed of it."""
         try:
             self.used = self._budget.update(self, cost - sum(self.reserved), _SETTLE)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the answer has been told
-            # Without its id in the item an attempt whose answer was lost has settled it, or somebody took the item out.
-            if not isinstance(error, ClientError) or _failed_condition(error) is None:
-                logger.error("budget not settled", extra={**numbers, "cause": _cause(error)})
+        except Exception as error:  # noqa: BLE001  # whatever it is, what the caller is told stands
+            return error
+        return None
+
+    def tell(self, failure: Exception | None, cost: int = 0) -> None:
+        """Log that what could not be given back stays taken."""
+        # Without its id in the item an attempt whose answer was lost has done it, it was never taken, or somebody took
+        # the item out.
+        if failure is not None and _failed_condition(failure) is None:
+            extra = {**self._numbers(cost), "cause": cause_of(failure)}
+            logger.error("budget not settled", extra=extra)
+
+    def _numbers(self, cost: int) -> Mapping[str, int]:
+        return {"reserved": sum(self.reserved), "cost": cost}
 
     def _cost(self, usage: Mapping[str, Any], *, complete: bool) -> Tokens:
         """Return what the request has cost; where nobody has counted, what it may have cost at most."""
@@ -213,9 +251,14 @@ def _retry_no_silence(caught_exception: Exception | None, **_: Any) -> bool | No
     return False if isinstance(caught_exception, _SILENCE) else None
 
 
-def _failed_condition(error: ClientError) -> Mapping[str, Any] | None:
+def _is_answer(error: Exception) -> bool:
+    """Tell whether an error is DynamoDB's own: an update that it has answered is not made any more."""
+    return isinstance(error, ClientError)
+
+
+def _failed_condition(error: Exception) -> Mapping[str, Any] | None:
     """Return the item that did not meet the condition; ``None`` where that is not what has failed."""
-    if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
+    if not isinstance(error, ClientError) or cause_of(error) != "ConditionalCheckFailedException":
         return None
     item: Mapping[str, Any] = error.response.get("Item", {})
     return item
@@ -227,15 +270,3 @@ def _used(item: Mapping[str, Any]) -> int:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
-
-
-def _unavailable(error: Exception) -> Exception:
-    logger.error("budget not known", extra={"cause": _cause(error)})
-    return access_error("access_unavailable", "Budgets cannot be checked at the moment.")
-
-
-def _cause(error: Exception) -> str:
-    """Return what has failed, without its words: they name the table and the account."""
-    if isinstance(error, ClientError):
-        return str(error.response.get("Error", {}).get("Code", ""))
-    return type(error).__name__

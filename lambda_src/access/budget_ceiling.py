@@ -13,7 +13,7 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import normalize
 
-from relay.limits import SCHEMAS, THINKING, token_limits
+from relay.limits import THINKING, is_callers_own, token_limits
 from relay.models import behind, family
 from relay.shapes import invalid
 
@@ -42,10 +42,6 @@ _FILES = frozenset(
     }
 )
 _TEXT_FORMATS = ("md", "txt")
-# What names things of the caller's own, and is text to a model whatever they are called.
-_CALLERS_OWN = SCHEMAS | {
-    *("arguments", "inputSchema", "input_examples", "input_schema", "json", "parameters")
-}
 _TOOLS = frozenset({"tools", "toolConfig"})
 # What Anthropic's models then write and read besides is in no limit, and not in what Bedrock counts for the answer.
 _CONTEXT_MANAGEMENT = "context_management"
@@ -118,7 +114,7 @@ class _Reading(_Text):
         self.has_tools = False
 
     def _member(self, name: str, member: Any, block: Mapping[str, Any]) -> int:
-        if name in _CALLERS_OWN or (name == "input" and "name" in block):  # of a tool
+        if is_callers_own(name, block):
             return _Text().bytes_of(member)
         self.has_tools |= name in _TOOLS
         if name == _CONTEXT_MANAGEMENT and "compact" in json.dumps(member, default=str):

@@ -6,6 +6,7 @@ where tokens are the way in.
 
 from __future__ import annotations
 
+import time
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.error import HTTPError, URLError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _TIMEOUT = 2.0  # seconds to connect, and for each piece of an answer
-_LONGEST_WAIT = 5.0  # seconds for all of it
+LONGEST_WAIT = 5.0  # seconds for all of it, as long as somebody waits
 _LARGEST = 1_000_000  # bytes
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -63,25 +64,27 @@ def is_safe(url: str) -> bool:
     )
 
 
-def read_keys(issuer: str, url: str) -> tuple[SigningKey, ...]:
+def read_keys(issuer: str, url: str, longest_wait: float = LONGEST_WAIT) -> tuple[SigningKey, ...]:
     """Return the keys of an issuer.
 
     Args:
         issuer: as it calls itself.
         url: where its keys are; empty for what its discovery document says.
+        longest_wait: seconds for both.
 
     Raises:
         Unreadable: they cannot be had.
     """
+    until = time.monotonic() + longest_wait
     if not url:
-        said = _fetch(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+        said = _fetch(f"{issuer.rstrip('/')}/.well-known/openid-configuration", until)
         if said.get("issuer") != issuer:
             raise Unreadable("the discovery document is of another issuer")
         named = str(said.get("jwks_uri"))
         if not _may_lead(issuer, named):
             raise Unreadable("InsecureAddress")
         url = named
-    keys = _fetch(url).get("keys")
+    keys = _fetch(url, until).get("keys")
     found = tuple(_usable(keys if isinstance(keys, list) else ()))
     if not found:
         raise Unreadable("no key that tokens may be signed with")
@@ -135,8 +138,8 @@ def _may_lead(url: str, to: str) -> bool:
     return is_safe(to) and (urlsplit(to).scheme == "https" or urlsplit(url).hostname in _LOOPBACK)
 
 
-def _fetch(url: str) -> dict[str, Any]:
-    """Return the JSON object at an address.
+def _fetch(url: str, until: float) -> dict[str, Any]:
+    """Return the JSON object at an address, if it has come by a time of ``time.monotonic``.
 
     It is read in a thread, which is left behind if it takes too long: no timeout of a socket's bounds the looking up of
     a name, a head that comes line by line, or several redirects.
@@ -146,7 +149,7 @@ def _fetch(url: str) -> dict[str, Any]:
     outcome: list[bytes | Unreadable] = []
     reader = Thread(target=lambda: outcome.append(_read(url)), daemon=True)
     reader.start()
-    reader.join(_LONGEST_WAIT)
+    reader.join(until - time.monotonic())
     if not outcome:
         raise Unreadable("TimeoutError")
     (body,) = outcome

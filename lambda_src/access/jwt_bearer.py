@@ -26,6 +26,9 @@ _LEEWAY = 60.0  # seconds by which two clocks may differ
 _MAX_AGE = 3600.0  # seconds for which the issuer's keys are kept
 _GRACE = 4 * 3600.0  # seconds for which they serve on while they cannot be read
 _PAUSE = 10.0  # seconds: a new key is known this soon, and invented ones are no load on the issuer
+_LONGEST_PREPARATION = (
+    3.0  # seconds for them in a start or a restore, for all of which Lambda gives 10
+)
 
 # RFC 9068 and RFC 7519. What an issuer signs for other ends (a logout, a proof of possession) says so here.
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
@@ -54,8 +57,10 @@ class JwtBearer:
         url = settings.jwt_jwks_url or settings.jwt_issuer
         if not is_safe(url):
             raise ValueError(f"RIVULET_{name}: expected an https URL, got {url!r}")
-        read = partial(read_keys, self._issuer, settings.jwt_jwks_url)
-        self._keys = Kept("the issuer's keys", read, max_age=_MAX_AGE, grace=_GRACE, pause=_PAUSE)
+        self._read = partial(read_keys, self._issuer, settings.jwt_jwks_url)
+        self._keys = Kept(
+            "the issuer's keys", self._read, max_age=_MAX_AGE, grace=_GRACE, pause=_PAUSE
+        )
 
     def caller(self, event: Mapping[str, Any]) -> Caller:
         """Return whose token a request has.
@@ -82,7 +87,7 @@ class JwtBearer:
 
     def prepare(self) -> None:
         """Read the keys before somebody waits for it. Where that fails, the first request tries again."""
-        self._keys.refresh()
+        self._keys.refresh(partial(self._read, longest_wait=_LONGEST_PREPARATION))
 
     def renew(self) -> None:
         """Forget the keys."""

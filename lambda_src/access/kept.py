@@ -66,10 +66,10 @@ class Kept(Generic[Value]):
         self._wait = 0.0
         self._error: Unreadable | None = None
 
-    def refresh(self) -> None:
-        """Read it, if that is due. Where that fails, whoever asks first tries again."""
+    def refresh(self, read: Callable[[], Value] | None = None) -> None:
+        """Read it, if that is due, or have it read so. Where that fails, whoever asks first tries again."""
         with self._lock:
-            if not self._try_to_read():
+            if not self._try_to_read(read):
                 self._wait = 0.0
 
     def find(self, seek: Callable[[Value], Found | None]) -> Found | None:
@@ -100,13 +100,13 @@ class Kept(Generic[Value]):
         # A clock that was put back makes nothing younger.
         return 0 <= _now() - self._read_at <= seconds
 
-    def _try_to_read(self) -> bool:
+    def _try_to_read(self, read: Callable[[], Value] | None = None) -> bool:
         """Read it, unless it was read or tried to be just before; return whether that has worked."""
         if 0 <= _now() - self._tried_at < self._wait:
             return False
         began = _now()  # what is changed while it is read may be changed too late to be in it
         try:
-            self._value = self._read()
+            self._value = (read or self._read)()
         except Unreadable as error:
             self._error = error
             serves = self._is_younger_than(self._max_age + self._grace)

@@ -11,6 +11,8 @@
 Anything else is a bug of ours: logged whole, told in one word (``internal``). What another program says in an
 exception reaches a caller only from Bedrock's validation, which speaks of the caller's own request, and without the
 names of resources.
+
+A new code belongs into ``measures.py`` as well, which says whose doing it is, and into docs/failures.md.
 """
 
 from __future__ import annotations
@@ -61,6 +63,13 @@ _TRANSPORT = {
     "connection_lost": Kind(502, True, "The connection to Bedrock broke."),
     "truncated": Kind(502, True, "Bedrock's stream ended before the answer was complete."),
     "corrupt": Kind(502, True, "Bedrock's stream was damaged on the way."),
+}
+
+# Those that are nearest to what Anthropic's models may report themselves.
+_MODELS_EXCEPTIONS = {
+    "overloaded_error": "ServiceUnavailableException",
+    "rate_limit_error": "ThrottlingException",
+    "timeout_error": "ModelTimeoutException",
 }
 
 # Of the exceptions that Bedrock's callers know, those that are nearest to a status.
@@ -152,10 +161,14 @@ class UpstreamError(RelayError):
     Attributes:
         request_id: Bedrock's own, for its support, where it has answered the call.
         retries: how often boto3 tried again.
+        model: the one that was asked, by the name that callers know it by.
+        fallback_from: the one that was asked before, where that one stood in for it.
     """
 
     request_id = ""
     retries = 0
+    model = ""
+    fallback_from: str | None = None
 
 
 class LimitError(RelayError):
@@ -258,6 +271,12 @@ def bedrock_error(
         headers=headers,
         original_status=original_status if isinstance(original_status, int) else None,
     )
+
+
+def model_error(type_: object) -> UpstreamError:
+    """Return the error for one that a model's own document reports, by Anthropic's name for its type."""
+    name = _MODELS_EXCEPTIONS.get(type_) if isinstance(type_, str) else None
+    return bedrock_error(name or "ModelStreamErrorException")
 
 
 def sdk_exception(status: int) -> str:

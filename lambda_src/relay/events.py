@@ -133,7 +133,10 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class BlockEnd:
-    """A content block is over; it is complete unless the stream failed within it."""
+    """A content block is over.
+
+    It is complete unless the stream failed within it, or the model was stopped before a tool call had any input.
+    """
 
     index: int
     complete: bool = True

@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from relay.errors import UpstreamError
-from relay.models import family, foundation_model
+from relay.models import is_akin, is_same
 from relay.telemetry import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from relay.model_call import ModelCall
+    from relay.settings import Settings
 
 Answer = TypeVar("Answer")
 
@@ -26,19 +27,19 @@ _BUSY = frozenset({429, 503})
 _MODELS_OWN = "additionalModelRequestFields"
 
 
-def calls(call: ModelCall, fallback_model_ids: Iterable[str]) -> list[ModelCall]:
+def calls(call: ModelCall, settings: Settings) -> list[ModelCall]:
     """Return a call, and after it the same for each model that may answer in its model's place.
 
     A request to InvokeModel is written in its model's own schema, which only another inference profile of the same
     model is sure to read; and so is what Converse hands on to the model itself, in that of its family.
     """
-    others = [model for model in fallback_model_ids if model != call.model]
+    others = [model for model in settings.fallback_model_ids if model != call.model]
     if call.operation == "CountTokens":
         return [call]  # it knows the model by one name alone
     if call.operation not in {"Converse", "ConverseStream"}:
-        others = [m for m in others if foundation_model(m) == foundation_model(call.model)]
+        others = [m for m in others if is_same(m, call.model, settings)]
     elif _MODELS_OWN in call.parameters or _MODELS_OWN.encode() in (call.body or b""):
-        others = [m for m in others if family(m) == family(call.model)]
+        others = [m for m in others if is_akin(m, call.model, settings)]
     return [
         call,
         *(

@@ -12,12 +12,12 @@ with their usage; one that ends without has been cut, however cleanly its connec
 from __future__ import annotations
 
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relay import strict_json
 from relay.counting import count, count_headers, may_count, may_count_in_base64
-from relay.errors import RelayError, UpstreamError, bedrock_error, transport_error
+from relay.errors import RelayError, UpstreamError, bedrock_error, model_error, transport_error
 from relay.events import Chunk, Done, Event, Failure, Forwarded, Start, Unknown
 from relay.frame_json import an_object, parse, parse_or_empty
 from relay.pieces import PIECES
@@ -43,12 +43,15 @@ if TYPE_CHECKING:
 
 # A chunk, without looking into what it brings.
 _CHUNK = re.compile(rb'\{.*"bytes"\s*:\s*"[A-Za-z0-9+/]*={0,2}".*\}', re.DOTALL)
+# How a model's own document begins that reports a failure, and its base64.
+_ERROR = re.compile(rb'\s*\{\s*"type"\s*:\s*"error"')
+_ERROR_IN_BASE64 = b64encode(b'{"type":"error"')
 # What makes a ConverseStream complete: why the model stopped, and what Bedrock has counted.
 _ENDING = frozenset({"messageStop", "metadata"})
 
 
 class _ExceptionFrame(Exception):
-    """A frame in which Bedrock reports a failure."""
+    """A frame in which Bedrock, or the model itself, reports a failure."""
 
     def __init__(self, error: UpstreamError, frame: bytes | None) -> None:
         super().__init__()
@@ -80,18 +83,21 @@ def converse_events(
     try:
         for frame in frames:
             name = _event_type(frame)
-            if not started:
-                started = True
-                yield start
+            piece: Event | None = None
             if name in PIECES:
-                yield PIECES[name](frame)
+                piece = PIECES[name](frame)
             elif name in _ENDING:
                 ending[name] = parse(frame)
                 usage.update(an_object(ending[name].get("usage")))
                 if ending.keys() == _ENDING:
                     on_complete()
             elif name != "messageStart":  # which says what Start said: the assistant speaks
-                yield Unknown(name, frame.payload, frame.data)
+                piece = Unknown(name, frame.payload, frame.data)
+            if not started:  # no sooner: a first frame that is damaged is an error with a status
+                started = True
+                yield start
+            if piece is not None:
+                yield piece
     except (RelayError, _ExceptionFrame) as raised:
         error = raised
     # The usage comes after the stop reason (fact 3). With both the answer is complete, and a connection that breaks
@@ -117,19 +123,19 @@ def invoke_events(
     try:
         for frame in frames:
             name = _event_type(frame)
+            document = _document(frame) if name == "chunk" else None
             if not started:
                 started = True
                 yield start
-            if name == "chunk":
-                document = _document(frame)
-                if may_count(document):
-                    found = count(document, usage)
-                    if found is not None:
-                        metrics = found
-                        on_complete()
-                yield Chunk(document, frame.data)
-            else:
+            if document is None:
                 yield Unknown(name, frame.payload, frame.data)
+                continue
+            if may_count(document):
+                found = count(document, usage)
+                if found is not None:
+                    metrics = found
+                    on_complete()
+            yield Chunk(document, frame.data)
     except (RelayError, _ExceptionFrame) as raised:
         error = raised
     if metrics is None or isinstance(error, _ExceptionFrame):
@@ -175,7 +181,8 @@ def invoke_frames(
             return False
         if not _CHUNK.fullmatch(frame.payload):
             raise transport_error("corrupt")
-        if not may_count_in_base64(frame.payload):
+        is_error = _ERROR_IN_BASE64 in frame.payload
+        if not (is_error or may_count_in_base64(frame.payload)):
             return False
         return count(_document(frame), usage) is not None
 
@@ -199,12 +206,12 @@ def _forwarded(
     try:
         for frame in frames:
             name = _event_type(frame)
-            if not started:
-                started = True
-                yield start
             if completes(name, frame):
                 complete = True
                 on_complete()
+            if not started:
+                started = True
+                yield start
             yield Forwarded(name, frame.payload, frame.data, frame.more)
     except (RelayError, _ExceptionFrame) as raised:
         error = raised
@@ -254,10 +261,15 @@ def _failure(error: RelayError | _ExceptionFrame | None, usage: Mapping[str, Any
 
 
 def _document(frame: Frame) -> bytes:
+    """Return the document that a chunk brings; raise where it reports a failure of the model's own."""
     try:
-        return b64decode(parse(frame)["bytes"], validate=True)
+        document = b64decode(parse(frame)["bytes"], validate=True)
     except (KeyError, TypeError, ValueError):
         raise transport_error("corrupt") from None
+    if _ERROR.match(document):
+        said = an_object(parse_or_empty(document).get("error"))
+        raise _ExceptionFrame(model_error(said.get("type")), None)
+    return document
 
 
 def _event_type(frame: Frame) -> str:

@@ -1,8 +1,11 @@
-"""What a deployment allows a request to ask for: how many messages, how many tokens.
+"""What a deployment allows a request to ask for: how many messages, how many tokens, which tools and files of AWS's.
 
 Converse has one field for the tokens, which is filled in where a request leaves it out. InvokeModel's bodies are in the
 schemas of their models and go out as they came: each must name its own limit, under one of the names that models have
 for it.
+
+Tools of Bedrock's own and files in S3 take permissions, which the function's role has by choice alone. Any other is the
+caller's mistake and refused here, or else Bedrock would, as if the deployment were broken.
 """
 
 from __future__ import annotations
@@ -34,6 +37,10 @@ _MAX_TOKENS = frozenset(
 
 SCHEMAS = frozenset({"json_schema", "metadata", "properties", "schema"})
 """What names things of the caller's own, in a request to any model."""
+# And in a conversation: to a model it is text, whatever is in it.
+_CALLERS_OWN = SCHEMAS | {
+    *("arguments", "inputSchema", "input_examples", "input_schema", "json", "parameters")
+}
 THINKING = "budget_tokens"
 """The limit on thinking: with some betas it comes on top of the other."""
 # Where a family of models reads it. What stands elsewhere is checked, but does not count.
@@ -74,6 +81,7 @@ def limited_converse(
         RequestError: it asks for more.
     """
     _check_messages(parameters.get("messages"), settings)
+    check_reach(parameters, settings)
     limit = settings.max_tokens
     if limit is None:
         return dict(parameters)
@@ -118,6 +126,27 @@ def check_messages(body: Mapping[str, Any], settings: Settings) -> None:
         _check_messages(body.get(name), settings, name)
 
 
+def check_reach(request: Any, settings: Settings) -> None:
+    """Refuse a tool of Bedrock's own or a file in S3, but for those that the deployment allows.
+
+    Raises:
+        RequestError: the request names one, wherever it does.
+    """
+    for field, name in _named("systemTool", "name", request):
+        if name not in settings.system_tools:
+            allowed = ", ".join(settings.system_tools) or "none"
+            expected = f"one of the system tools that this deployment allows ({allowed})"
+            raise invalid(field, expected, name[:200])
+    for field, uri in _named("s3Location", "uri", request):
+        if not uri.startswith(settings.s3_uris):
+            raise invalid(field, "a URI under one of those that this deployment allows", "another")
+
+
+def is_callers_own(name: str, within: Mapping[str, Any]) -> bool:
+    """Tell whether what a member of an object holds is the caller's own, such as the input of a tool."""
+    return name in _CALLERS_OWN or (name == "input" and "name" in within)
+
+
 def to_json(value: Any) -> bytes:
     """Return JSON in UTF-8; with escapes, where half a surrogate pair leaves no other way."""
     try:
@@ -142,6 +171,7 @@ def check_invoke(model: str, body: Any, data: bytes, settings: Settings) -> None
     _check_names(data, _CONVERSATIONS if limit is None else None)
     for name in _CONVERSATIONS:
         _check_messages(body.get(name) if isinstance(body, dict) else None, settings, name)
+    check_reach(body, settings)
     if limit is None:
         return
     found = dict(token_limits(body))
@@ -163,6 +193,21 @@ def _counts(path: str) -> bool:
     """Tell whether a limit stands where some model reads it."""
     place, _, name = path.rpartition(".")
     return place in _PLACES and name in _MAX_TOKENS
+
+
+def _named(kind: str, by: str, value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each thing of a kind that a request names, by its path. What is malformed is Bedrock's to refuse."""
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            if isinstance(item, dict | list):
+                yield from _named(kind, by, item, f"{path}[{number}]")
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            if isinstance(member, dict | list) and not is_callers_own(name, value):
+                where = f"{path}.{name}" if path else name
+                if name == kind and isinstance(member, dict) and isinstance(member.get(by), str):
+                    yield f"{where}.{by}", member[by]
+                yield from _named(kind, by, member, where)
 
 
 def _check_messages(messages: Any, settings: Settings, field: str = "messages") -> None:

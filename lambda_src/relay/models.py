@@ -24,6 +24,9 @@ _FAMILY = re.compile(
     r"(amazon\.(?:nova|titan)(?=[.-])|[a-z0-9]+(?=\.[a-z]))"
 )
 
+# What precedes the id in the ARN of a foundation model or of a system-defined inference profile.
+_BEFORE_ID = re.compile(r"arn:[^/]+:(?:foundation-model|inference-profile)/")
+
 
 def resolve(name: str, settings: Settings, field: str = "modelId") -> str:
     """Return the id of the model that a caller names, in a field of the request.
@@ -33,7 +36,8 @@ def resolve(name: str, settings: Settings, field: str = "modelId") -> str:
     """
     model = settings.model_aliases.get(name, name)
     if model not in settings.model_ids:
-        message = f"{field}: expected a model that this deployment allows, got {name[:200]}"
+        allowed = "a model that this deployment allows (GET /v1/models lists them)"
+        message = f"{field}: expected {allowed}, got {name[:200]}"
         error = RequestError(404, "model_not_found", message)
         error.field = field
         raise error
@@ -70,6 +74,23 @@ def family(model: str) -> str:
     """Return whose a model is, by its id or ARN: ``anthropic``, ``amazon.nova``, …; empty where it does not tell."""
     match = _FAMILY.search(model)
     return match[1] if match else ""
+
+
+def is_same(model: str, other: str, settings: Settings) -> bool:
+    """Tell whether two ids or ARNs lead to one model, whatever profiles it is behind."""
+    return _itself(model, settings) == _itself(other, settings)
+
+
+def is_akin(model: str, other: str, settings: Settings) -> bool:
+    """Tell whether two models are of one family; of what does not tell its own, nothing is but the same model."""
+    whose = family(behind(model, settings))
+    return is_same(model, other, settings) or (
+        whose != "" and whose == family(behind(other, settings))
+    )
+
+
+def _itself(model: str, settings: Settings) -> str:
+    return foundation_model(_BEFORE_ID.sub("", behind(model, settings)))
 
 
 def names(settings: Settings) -> list[str]:

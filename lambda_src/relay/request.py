@@ -27,7 +27,7 @@ from relay.http_request import (
 )
 from relay.limits import check_invoke, check_messages, limited_converse, to_json
 from relay.model_call import ModelCall, Reply
-from relay.shapes import convert, describe, invalid
+from relay.shapes import check_names, convert, describe, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,19 +88,26 @@ def _to_be_told(event: Any, settings: Settings) -> Mapping[str, str] | None:
     return headers_of(event) if is_ours else None
 
 
-def refuse(event: Any, error: RelayError, request_id: str) -> Refusal:
-    """Return how the caller is told an error before the first byte: in the shape of the API that is called."""
+def refuse(event: Any, error: RelayError, request_id: str, counted: Mapping[str, Any]) -> Refusal:
+    """Return how the caller is told an error before the first byte: in the shape of the API that is called.
+
+    Args:
+        event: the request.
+        error: what the caller is told.
+        request_id: the request's.
+        counted: what Bedrock has counted by then, under its own names; mostly nothing.
+    """
     path = path_of(event)
     if path in formats.APIS:
-        return formats.APIS[path].refuse(error, request_id)
+        return formats.APIS[path].refuse(error, request_id, counted)
     if path.startswith("/model/"):
-        return plain_errors.refuse_for_sdk(error, request_id)
+        return plain_errors.refuse_for_sdk(error, request_id, counted)
     if path.startswith("/v1/"):
         sibling = (
             "/v1/messages" if _is_anthropics(headers_of(event) or {}) else "/v1/chat/completions"
         )
-        return formats.APIS[sibling].refuse(error, request_id)
-    return plain_errors.refuse(error, request_id)
+        return formats.APIS[sibling].refuse(error, request_id, counted)
+    return plain_errors.refuse(error, request_id, counted)
 
 
 def _health(_http: HttpRequest, _match: Any, _settings: Settings, _shapes: Shapes) -> Request:
@@ -118,9 +125,11 @@ def _direct(event: Any, settings: Settings, shapes: Shapes) -> Request:
         strict_json.check_depth(event)
     except ValueError as error:
         raise invalid("", "JSON", f"something that is {error}") from None
-    data = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode(
-        errors="surrogatepass"
-    )
+    try:
+        text = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:  # Lambda's JSON is Python's here: 1e999 is infinity
+        raise invalid("", "JSON", "something with no finite number") from None
+    data = text.encode(errors="surrogatepass")
     if len(data) > settings.max_request_bytes:
         too_large(settings.max_request_bytes)
     return _conversation(event, formats.NDJSON, "direct", settings, shapes)
@@ -132,6 +141,8 @@ def _conversation(
     """Read a ConverseStream request with its conveniences: ``prompt``, and no ``modelId``."""
     if not isinstance(body, dict):
         raise invalid("", "a JSON object", describe(body))
+    shape = shapes.input_shape("ConverseStream")
+    check_names(body, ("prompt", *shape.members), "")
     if ("prompt" in body) == ("messages" in body):
         got = "both" if "prompt" in body else "neither"
         raise invalid("prompt, messages", "one of the two", got)
@@ -143,7 +154,7 @@ def _conversation(
         fields["messages"] = [{"role": "user", "content": [{"text": prompt}]}]
     elif not body["messages"]:
         raise invalid("messages", "a list of at least one message", describe(body["messages"]))
-    converted = convert(fields, shapes.input_shape("ConverseStream"), "")
+    converted = convert(fields, shape, "")
     model = models.resolve(converted["modelId"], settings)
     return ModelCall(
         route=route,

@@ -30,11 +30,14 @@ class Settings:
         model_ids: the models that callers may use: model ids, inference profile ids or ARNs, separated by commas. The
             first is for requests that name none. An application inference profile's ARN may be followed by ``=`` and
             what it was copied from, which the ARN does not tell.
-        copied_from: what those were.
+        copied_from: what those were, and those among the fallback models.
         model_aliases: the names by which callers may know some of these models, such as those that clients insist on;
             written as ``name=model``, separated by commas.
         fallback_model_ids: models that answer, in this order, where the one that was asked for is throttled, not
-            ready or not available.
+            ready or not available; written as the models that callers may use.
+        system_tools: the tools of Bedrock's own that a request may name; the function's role must be allowed them.
+        s3_uris: buckets (``s3://bucket``) and prefixes of keys (``s3://bucket/prefix``) whose files a request may name;
+            the role must be allowed to read them.
         max_request_bytes: the longest request body. Lambda itself takes 6 MB, base64 and headers included.
         max_messages: how many messages a request may have.
         max_tokens: how many tokens a request may ask for; ``None`` for as many as the model gives.
@@ -66,6 +69,8 @@ class Settings:
     copied_from: Mapping[str, str]
     model_aliases: Mapping[str, str]
     fallback_model_ids: tuple[str, ...]
+    system_tools: tuple[str, ...]
+    s3_uris: tuple[str, ...]
     max_request_bytes: int
     max_messages: int
     max_tokens: int | None
@@ -96,16 +101,19 @@ class Settings:
         Raises:
             ValueError: a variable is missing or wrong; the message names it, what was expected and what came.
         """
-        models = [item.partition("=") for item in _list(environment, "model_ids")]
-        model_ids = tuple(model.strip() for model, _, _ in models)
+        model_ids, copied_from = _models(environment, "model_ids")
+        fallback_model_ids, copied_from_too = _models(environment, "fallback_model_ids")
         if not model_ids or not all(model_ids):
             raise ValueError("RIVULET_MODEL_IDS: expected at least one model id, got none")
         settings = cls(
             model_ids=model_ids,
-            copied_from={m.strip(): source.strip() for m, _, source in models if source.strip()},
+            copied_from={**copied_from_too, **copied_from},
             model_aliases=_aliases(environment, model_ids),
-            fallback_model_ids=tuple(
-                item.partition("=")[0].strip() for item in _list(environment, "fallback_model_ids")
+            fallback_model_ids=fallback_model_ids,
+            system_tools=_list(environment, "system_tools"),
+            # A bucket with a slash after it, or else another one's name could begin with its own.
+            s3_uris=tuple(
+                uri if uri.count("/") > 2 else f"{uri}/" for uri in _list(environment, "s3_uris")
             ),
             max_request_bytes=_number(environment, "max_request_bytes", 6 * 1024 * 1024, int),
             max_messages=_number(environment, "max_messages", 1000, int),
@@ -145,6 +153,13 @@ def _read(environment: Mapping[str, str], name: str) -> str:
 
 def _list(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(item for item in map(str.strip, _read(environment, name).split(",")) if item)
+
+
+def _models(environment: Mapping[str, str], name: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Read models, and what those that are application inference profiles were copied from."""
+    items = [item.partition("=") for item in _list(environment, name)]
+    sources = {model.strip(): source.strip() for model, _, source in items if source.strip()}
+    return tuple(model.strip() for model, _, _ in items), sources
 
 
 def _aliases(environment: Mapping[str, str], model_ids: tuple[str, ...]) -> Mapping[str, str]:

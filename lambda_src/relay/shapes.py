@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from relay.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 class Shape(Protocol):
@@ -59,6 +59,14 @@ def invalid(field: str, expected: str, got: str) -> RequestError:
     return error
 
 
+def check_names(value: Iterable[str], known: Iterable[str], field: str) -> None:
+    """Refuse an object with a member that nobody knows."""
+    known = tuple(known)
+    for name in value:
+        if name not in known:
+            raise invalid(_join(field, name), f"one of {', '.join(known)}", "an unknown field")
+
+
 def describe(value: Any) -> str:
     """Name a JSON value without repeating what may be long or private."""
     match value:
@@ -81,10 +89,7 @@ def _structure(value: Any, shape: Shape, field: str) -> dict[str, Any]:
         value = {"text": value}
     if not isinstance(value, dict):
         raise invalid(field, "an object", describe(value))
-    unknown = next((name for name in value if name not in shape.members), None)
-    if unknown is not None:
-        known = ", ".join(shape.members)
-        raise invalid(_join(field, unknown), f"one of {known}", "an unknown field")
+    check_names(value, shape.members, field)
     missing = next((name for name in shape.required_members if name not in value), None)
     if missing is not None:
         raise invalid(_join(field, missing), _NAMES[shape.members[missing].type_name], "nothing")

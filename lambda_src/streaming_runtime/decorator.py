@@ -98,6 +98,8 @@ def _is_http_api(context: dict[str, Any]) -> bool:
     They share payload 2.0. (REST APIs, payload 1.0, can stream.) Both are named after their id, but an HTTP API may
     also have a domain of its owner's, and a URL may not (fact 45).
     """
-    name, api_id = context.get("domainName") or "", context.get("apiId")
+    name, api_id = context.get("domainName"), context.get("apiId")
+    if not isinstance(name, str):
+        name = ""
     has_own_domain = api_id is not None and not name.startswith(f"{api_id}.")
     return ".execute-api." in name or (has_own_domain and ".lambda-url." not in name)

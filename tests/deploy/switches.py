@@ -78,6 +78,8 @@ SWITCHES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "model_aliases": (f"gpt-4o={NOVA}",),
             "fallback_model_ids": (DEFAULT_MODEL_ID,),
             "guardrail_ids": ("gr4f0x1abc2d=eu.guardrail.v1:0",),
+            "system_tools": ("nova_grounding",),
+            "s3_uris": ("s3://shop-documents/manuals/",),
         },
     },
     "machine": {

@@ -58,6 +58,8 @@ EVERYTHING = {
     "model_aliases": "gpt-4o=amazon.nova-lite-v1:0",
     "fallback_model_ids": "amazon.nova-micro-v1:0",
     "guardrail_ids": "gr4f0x1abc2d",
+    "system_tools": "nova_grounding",
+    "s3_uris": "s3://shop-documents/manuals/",
     "auth": "api-key",
     "cors_origins": ORIGIN,
     "reserved_concurrency": "5",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from infra import bedrock_access
-from infra.config import Config
+from infra.config import Config, ConfigError
 from tests.deploy.switches import SWITCHES, choices
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
 
 def test_choices() -> None:
     """The table lists every choice, in order, with its default."""
-    rows = re.findall(r"^\| `([a-z_]+)` \| (?:`(.*?)`)? ?\|", GUIDE, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z0-9_]+)` \| (?:`(.*?)`)? ?\|", GUIDE, re.MULTILINE)
     defaults = [(choice.name, written(choice.default)) for choice in fields(Config)]
     assert rows == defaults
 
@@ -83,16 +83,48 @@ def test_models_in_commands() -> None:
         assert Config.from_context({"model_ids": model_ids}).model_ids
 
 
+@pytest.mark.parametrize(
+    ("form", "arn"),
+    [
+        ("default-prompt-router/", "bedrock:eu-west-1:123456789012:default-prompt-router/a.b:1"),
+        ("prompt-router/", "bedrock:eu-west-1:123456789012:prompt-router/a1b2c3"),
+        ("prompt/", "bedrock:eu-west-1:123456789012:prompt/A1B2C3:1"),
+        ("arn:aws:sagemaker:…:endpoint/…", "sagemaker:eu-west-1:123456789012:endpoint/a"),
+    ],
+)
+def test_models_that_are_refused(form: str, arn: str) -> None:
+    """What the guide says to be refused is, with the forms that there are."""
+    assert f"`{form}`" in GUIDE
+    with pytest.raises(
+        ConfigError, match=r"^model_ids: expected a model id .*, an inference profile id "
+    ):
+        Config(model_ids=(f"arn:aws:{arn}",))
+
+
 @pytest.mark.xdist_group("synth")
 @pytest.mark.usefixtures("node")
 def test_code(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stack of one's own synthesises as it stands in the guide."""
+    """The stacks of one's own synthesise as they stand in the guide."""
     monkeypatch.setattr("infra.package.build", stand_in)
     from aws_cdk.assertions import Template
 
-    (code,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    first, second = (
+        Template.from_stack(_made(code))
+        for code in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    )
+    first.has_resource_properties("AWS::Lambda::Function", {"MemorySize": 512})
+    first.has_resource_properties("AWS::Lambda::Url", {"AuthType": "AWS_IAM"})
+    (pool,) = second.find_resources("AWS::Cognito::UserPool")
+    variables = {"RIVULET_JWT_ISSUER": {"Fn::GetAtt": [pool, "ProviderURL"]}}
+    second.has_resource_properties(
+        "AWS::Lambda::Function", {"Environment": {"Variables": variables}}
+    )
+    (topic,) = second.find_resources("AWS::SNS::Topic")
+    second.all_resources_properties("AWS::CloudWatch::Alarm", {"AlarmActions": [{"Ref": topic}]})
+
+
+def _made(code: str) -> Any:
+    """Return the stack that an example makes."""
     names: dict[str, Any] = {}
     exec(code, names)
-    template = Template.from_stack(names["stack"])
-    template.has_resource_properties("AWS::Lambda::Function", {"MemorySize": 512})
-    template.has_resource_properties("AWS::Lambda::Url", {"AuthType": "AWS_IAM"})
+    return names["stack"]

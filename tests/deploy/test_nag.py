@@ -83,6 +83,7 @@ def test_wildcards_are_told_one_by_one(synthesise_checked: Callable[..., Synthes
             "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:bedrock:*:<AWS::AccountId>:"
             "guardrail-profile/eu.guardrail.v1:0]"
         ),
+        "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:s3:::shop-documents/manuals/*]",
     }
 
 

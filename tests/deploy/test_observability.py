@@ -421,9 +421,12 @@ def test_alarms(watch: Callable[..., Template]) -> None:
     }
 
 
-def test_alarms_name_queries_that_there_are(watch: Callable[..., Template]) -> None:
-    """A query that an alarm's description sends one to is among the saved ones."""
-    template = watch(**PRICED)
+@pytest.mark.parametrize("dashboard", [True, False])
+def test_alarms_name_queries_that_there_are(
+    watch: Callable[..., Template], *, dashboard: bool
+) -> None:
+    """A query that an alarm's description sends one to is among the saved ones, with a dashboard and without."""
+    template = watch(**PRICED, dashboard=dashboard)
     saved = " ".join(q["Name"] for q in _resources(template, "AWS::Logs::QueryDefinition"))
     named = {
         name
@@ -432,6 +435,7 @@ def test_alarms_name_queries_that_there_are(watch: Callable[..., Template]) -> N
     }
     assert len(named) >= 4
     assert all(name in saved for name in named)
+    assert not any("dashboard" in alarm["AlarmDescription"] for alarm in _alarms(template))
 
 
 # As Lambda writes them, in its text format.
@@ -544,11 +548,12 @@ def test_spend_of_many_models(watch: Callable[..., Template]) -> None:
 
 
 def test_choices(watch: Callable[..., Template]) -> None:
-    """Dashboard, with its queries, and alarms can be left out, each by its own; without a topic alarms tell nobody."""
+    """Dashboard and alarms can be left out, each by its own, queries with both; without a topic alarms tell nobody."""
     blind = watch(dashboard=False)
     assert not _resources(blind, "AWS::CloudWatch::Dashboard")
-    assert not _resources(blind, "AWS::Logs::QueryDefinition")
+    assert _resources(blind, "AWS::Logs::QueryDefinition")
     assert len(_alarms(blind)) == 5
+    assert not _resources(watch(dashboard=False, alarms=False), "AWS::Logs::QueryDefinition")
     quiet = watch(alarms=False)
     assert not [w for w in _widgets(quiet) if w["type"] == "alarm"]
     assert not _alarms(quiet)
@@ -630,7 +635,6 @@ def test_queries_of_models_that_look_alike(watch: Callable[..., Template]) -> No
     stack = "s" * 128
     template = watch(
         stack_name=stack,
-        service_name="s",
         model_ids=models,
         prices=tuple(f"{m}=1/2" for m in models),
     )
@@ -656,13 +660,16 @@ def test_cold_starts_from_snapshots(watch: Callable[..., Template]) -> None:
 
 
 def test_queries_ask_the_log_group(watch: Callable[..., Template]) -> None:
-    """Each saved query belongs to the function's log group, in a folder of the stack's name."""
-    saved = _resources(watch(stack_name="shop"), "AWS::Logs::QueryDefinition")
-    assert len(saved) >= 10
-    for query in saved:
-        assert query["Name"].startswith("shop/")
-        (group,) = query["LogGroupNames"]
-        assert group["Ref"].startswith("Logs")
+    """Each saved query belongs to the function's log group, in the service's folder, as the dashboard says."""
+    for choices, service in ({}, "shop"), ({"service_name": "chat"}, "chat"):
+        template = watch(stack_name="shop", **choices)
+        saved = _resources(template, "AWS::Logs::QueryDefinition")
+        assert len(saved) >= 10
+        for query in saved:
+            assert query["Name"].startswith(f"{service}/")
+            (group,) = query["LogGroupNames"]
+            assert group["Ref"].startswith("Logs")
+        assert f"in the folder `{service}`" in _widgets(template)[0]["properties"]["markdown"]
 
 
 # The guide.

@@ -212,6 +212,34 @@ def test_aliases_reach_the_function(synthesise: Synthesise) -> None:
     assert properties(named, "AWS::IAM::Policy") == properties(unnamed, "AWS::IAM::Policy")
 
 
+def test_what_requests_may_name_is_allowed_and_told(synthesise: Synthesise) -> None:
+    """Tools of Bedrock's own and files in S3: the role is allowed just what the function lets through."""
+    template = synthesise(
+        system_tools=("nova_grounding", "nova_code_interpreter"),
+        s3_uris=("s3://shop-media", "s3://shop-documents/manuals/"),
+    )
+    given = {statement["Sid"]: statement for statement in allowed(template) if "Sid" in statement}
+    tools, files = given["InvokeSystemTools"], given["ReadFiles"]
+    assert tools["Action"] == "bedrock:InvokeTool"
+    assert substituted(tools["Resource"]) == [
+        "arn:${AWS::Partition}:bedrock::${AWS::AccountId}:system-tool/amazon.nova_grounding",
+        "arn:${AWS::Partition}:bedrock::${AWS::AccountId}:system-tool/amazon.nova_code_interpreter",
+    ]
+    assert files["Action"] == "s3:GetObject"
+    assert substituted(files["Resource"]) == [
+        "arn:${AWS::Partition}:s3:::shop-media/*",
+        "arn:${AWS::Partition}:s3:::shop-documents/manuals/*",
+    ]
+    variables = properties(template, "AWS::Lambda::Function")["Environment"]["Variables"]
+    assert variables["RIVULET_SYSTEM_TOOLS"] == "nova_grounding,nova_code_interpreter"
+    assert variables["RIVULET_S3_URIS"] == "s3://shop-media,s3://shop-documents/manuals/"
+    defaults = synthesise()
+    assert not {"InvokeSystemTools", "ReadFiles"} & {s.get("Sid") for s in allowed(defaults)}
+    assert not {"RIVULET_SYSTEM_TOOLS", "RIVULET_S3_URIS"} & set(
+        properties(defaults, "AWS::Lambda::Function")["Environment"]["Variables"]
+    )
+
+
 def test_cors_is_the_urls(synthesise: Synthesise) -> None:
     """Where origins are chosen, the URL answers for them; otherwise nothing is said of other origins (fact 44)."""
     assert "Cors" not in properties(synthesise(), "AWS::Lambda::Url")
@@ -228,12 +256,15 @@ def test_cors_is_the_urls(synthesise: Synthesise) -> None:
 
 
 def test_fallback_models_can_be_called(synthesise: Synthesise) -> None:
-    """The function knows them apart from those that callers may name, and may call both alike."""
+    """The function knows them, and what they were copied from, apart from those that callers may name.
+
+    It may call both alike.
+    """
     both = synthesise(model_ids=MODELS)
     apart = synthesise(model_ids=MODELS[:1], fallback_model_ids=MODELS)
     variables = properties(apart, "AWS::Lambda::Function")["Environment"]["Variables"]
     assert variables["RIVULET_MODEL_IDS"] == MODELS[0]
-    assert variables["RIVULET_FALLBACK_MODEL_IDS"] == ",".join(m.partition("=")[0] for m in MODELS)
+    assert variables["RIVULET_FALLBACK_MODEL_IDS"] == ",".join(MODELS)
     assert properties(apart, "AWS::IAM::Policy") == properties(both, "AWS::IAM::Policy")
 
 

@@ -132,7 +132,9 @@ def test_permissions_are_no_wider_than_their_reason(made: Synthesised) -> None:
             continue
         for resource in resources:
             text = resource.get("Fn::Sub", "") if isinstance(resource, dict) else resource
-            if "*" in text:  # a region, of which AWS adds more to a profile
+            if actions == {"s3:GetObject"}:  # the end of a key
+                assert re.match(r"arn:\$\{AWS::Partition\}:s3:::[^*]+/[^*]*\*$", text)
+            elif "*" in text:  # a region, of which AWS adds more to a profile
                 assert re.match(r"arn:\$\{AWS::Partition\}:bedrock:\*:[^*]*$", text)
                 assert "guardrail-profile/" in text or statement["Condition"]
 
@@ -210,6 +212,8 @@ def test_the_function_can_start(made: Synthesised, config: Config) -> None:
     settings = load("relay.settings").Settings.from_environment(told)
     assert settings.auth == config.auth
     assert settings.model_ids == config.called_model_ids
+    assert settings.system_tools == config.system_tools
+    assert settings.s3_uris == config.s3_uris
     assert settings.daily_tokens == (config.daily_tokens or None)
     assert bool(settings.budget_table) == bool(config.daily_tokens)
     assert bool(settings.api_keys_secret) == (config.auth == "api-key")

@@ -232,9 +232,15 @@ def test_an_operator_can_give_and_take(table: Table) -> None:
 
 
 @contextmanager
-def _a_way_that_loses_answers(endpoint: str, lost: int) -> Iterator[tuple[str, list[bytes]]]:
-    """Pass requests on to DynamoDB, and break the connection in place of the first answers to updates."""
+def _a_way_that_loses_answers(
+    endpoint: str, lost: int, *, silently: bool = False
+) -> Iterator[tuple[str, list[bytes]]]:
+    """Pass requests on to DynamoDB, and break the connection in place of the first answers to updates.
+
+    Silently, it stays as it is until the end.
+    """
     seen: list[bytes] = []
+    over = threading.Event()
 
     class Way(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -248,6 +254,8 @@ def _a_way_that_loses_answers(endpoint: str, lost: int) -> Iterator[tuple[str, l
             answer = response.read()
             connection.close()
             if len(seen) <= lost:
+                if silently:
+                    over.wait(30)
                 self.close_connection = True
                 return
             self.send_response(response.status)
@@ -267,6 +275,7 @@ def _a_way_that_loses_answers(endpoint: str, lost: int) -> Iterator[tuple[str, l
         try:
             yield f"http://127.0.0.1:{server.server_port}", seen
         finally:
+            over.set()
             server.shutdown()
             thread.join()
 
@@ -290,15 +299,34 @@ def test_an_update_whose_answer_was_lost_counts_once(
         budget._client.close()
 
 
+def test_a_reservation_whose_answer_does_not_come_is_given_back(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DynamoDB has counted and is silent: a 503, nothing used, and the next call is let in."""
+    with _a_way_that_loses_answers(table.endpoint, 1, silently=True) as (way, seen):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", way)
+        budget = _budget(1_000)
+        with pytest.raises(AccessError) as caught:
+            budget.reserve(WEB, [CALL])
+        assert (caught.value.status, len(seen)) == (503, 2)
+        (item,) = table.items().values()
+        assert item["used"] == {"N": "0"}
+        assert "unsettled" not in item
+        spending = budget.reserve(WEB, [CALL])
+        assert table.used() == sum(spending.reserved) > 1_000
+        budget._client.close()
+
+
 def test_a_silent_dynamodb_lets_nobody_in(monkeypatch: pytest.MonkeyPatch, table: Table) -> None:
-    """It is not waited for twice, and whoever waited is told to come back."""
+    """It is waited for once to take and twice to give back, and whoever waited is told to come back."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(30)
         port = silent.getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{port}")
         with pytest.raises(AccessError) as caught:
             _budget(1_000).reserve(WEB, [CALL])
-        silent.accept()[0].close()
+        for _ in range(3):
+            silent.accept()[0].close()
         silent.settimeout(0)
         with pytest.raises(BlockingIOError):
             silent.accept()

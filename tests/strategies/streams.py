@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MODEL = "anthropic.claude-3-haiku-20240307-v1:0"
 START = {"type": "start", "model": MODEL, "request_id": "the-request"}
+_OF_ITSELF = {"end_turn", "stop_sequence", "tool_use"}  # why a model stops that was not stopped
 _ANSWERS = {
     "ConverseStream": converse.answers(),
     "InvokeModelWithResponseStream": invoke.answers(),
@@ -98,7 +99,7 @@ class Stream:
     @property
     def is_started(self) -> bool:
         """Whether Bedrock has begun to answer."""
-        return bool(self.heard) or bool(self.ending and self.ending.damaged)
+        return bool(self.heard)
 
     @property
     def is_complete(self) -> bool:
@@ -130,10 +131,11 @@ class Stream:
     def told(self) -> list[Mapping[str, Any]]:
         """All that callers are to be told, from the start to the end, as JSON objects."""
         cut_short = {} if self.is_complete else {"complete": False}
+        pieces = self._with_calls_told_apart
         return [
             *([START] if self.is_started else []),
-            *self._pieces,
-            *({"type": "block_end", "index": index, **cut_short} for index in self._left_open),
+            *pieces,
+            *({"type": "block_end", "index": i, **cut_short} for i in self._left_open(pieces)),
             self._end,
         ]
 
@@ -146,9 +148,43 @@ class Stream:
         return {half: said for sent in self.heard for half, said in sent.brings.items()}
 
     @property
-    def _left_open(self) -> list[int]:
+    def calls_without_input(self) -> set[int]:
+        """Which of the pieces are the end of a tool call that has had no input."""
+        ends: set[int] = set()
+        without_input: set[int] = set()
+        for number, piece in enumerate(self._pieces):
+            match piece:
+                case {"type": "tool_start", "index": index}:
+                    without_input.add(index)
+                case {"type": "tool_input", "index": index, "input": said} if said:
+                    without_input.discard(index)
+                case {"type": "block_end", "index": index} if index in without_input:
+                    without_input.discard(index)
+                    ends.add(number)
+        return ends
+
+    @property
+    def _with_calls_told_apart(self) -> list[Mapping[str, Any]]:
+        """The pieces; a tool call without input is not over before the next piece of a block, or the end, is known."""
+        told: list[Mapping[str, Any]] = []
+        without_input = self.calls_without_input
+        waits: Mapping[str, Any] | None = None
+        for number, piece in enumerate(self._pieces):
+            if waits and "index" in piece:
+                told.append(waits)
+                waits = None
+            if number in without_input:
+                waits = piece
+            else:
+                told.append(piece)
+        if waits and self.is_complete:
+            of_itself = self._brought["stop"]["stop_reason"] in _OF_ITSELF
+            told.append(waits if of_itself else {**waits, "complete": False})
+        return told
+
+    def _left_open(self, pieces: Sequence[Mapping[str, Any]]) -> list[int]:
         left_open: list[int] = []
-        for piece in self._pieces:
+        for piece in pieces:
             match piece:
                 case {"type": "block_end", "index": index}:
                     left_open = [other for other in left_open if other != index]

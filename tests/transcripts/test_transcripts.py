@@ -80,6 +80,10 @@ def test_each_apis_answer_has_its_end(path: Path) -> None:
     kinds = [_kind(event) for event in EventSource(response).iter_sse()]
     begin, complete, failed = ENDS[path.name.split(".")[1]]
     end = failed if path.parent.name in FAILED else complete
+    if path.name == "answer.openai-responses.sse" and path.parent.name == "everything":
+        end = [
+            "response.incomplete"
+        ]  # why its model stopped is not among the reasons of a complete one
     assert kinds[: len(begin)] == begin
     assert kinds[-len(end) :] == end
     only_ends = {*complete, *failed} - {"chat.completion.chunk"}

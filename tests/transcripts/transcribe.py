@@ -139,7 +139,7 @@ def _of_api(asked: _Asked, more: Mapping[str, Any], wire: bytes) -> tuple[str, b
 
 
 def _refusal(path: str, error: RelayError) -> bytes:
-    return json.dumps(formats.APIS[path].refuse(error, REQUEST_ID).body).encode()
+    return json.dumps(formats.APIS[path].refuse(error, REQUEST_ID, {}).body).encode()
 
 
 def eventstream_bytes(annotated: bytes) -> bytes:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from relay import events as e
 from relay import strict_json
 from relay.formats import anthropic_citations, anthropic_errors
+from relay.formats.anthropic_usage import usage
+from relay.formats.base64_pieces import joined
 from relay.formats.json_line import dump
 
 if TYPE_CHECKING:
@@ -22,12 +24,6 @@ if TYPE_CHECKING:
 _STOP_REASONS: Mapping[str, str] = {
     "content_filtered": "refusal",
     "guardrail_intervened": "refusal",
-}
-_USAGE: Mapping[str, str] = {
-    "input_tokens": "inputTokens",
-    "cache_creation_input_tokens": "cacheWriteInputTokens",
-    "cache_read_input_tokens": "cacheReadInputTokens",
-    "output_tokens": "outputTokens",
 }
 _EMPTY: Mapping[str, Mapping[str, Any]] = {
     "text": {"type": "text", "text": ""},
@@ -44,6 +40,11 @@ def stream(events: Iterable[e.Event]) -> Iterator[bytes]:
 def server_sent_event(said: Mapping[str, Any]) -> bytes:
     """Return an event under the name that it has in its data, too (fact 61)."""
     return b"event: %b\ndata: %b\n\n" % (said["type"].encode(), dump(said))
+
+
+def failed(failure: e.Failure, request_id: str) -> bytes:
+    """Return the event that ends a stream which failed."""
+    return server_sent_event(anthropic_errors.told(failure.error, request_id, failure.usage))
 
 
 def message(events: Iterable[e.Event]) -> Iterator[bytes]:
@@ -116,7 +117,7 @@ def _answer(events: Iterable[e.Event]) -> Iterator[list[Said]]:
             case e.Done():
                 yield [_message_delta(event), {"type": "message_stop"}]
             case e.Failure():
-                yield [anthropic_errors.told(event.error, request_id)]
+                yield [anthropic_errors.told(event.error, request_id, event.usage)]
             case _:
                 said = blocks.take(event)
                 if said:
@@ -128,6 +129,7 @@ class _Blocks:
 
     def __init__(self) -> None:
         self._open: dict[int, tuple[int, str]] = {}
+        self._redacted: dict[int, list[str]] = {}  # which has no pieces here: it waits for its end
         self._count = 0
 
     def take(self, event: e.Event) -> list[Said]:  # noqa: PLR0911  # one an event
@@ -145,14 +147,15 @@ class _Blocks:
                 delta = {"type": "signature_delta", "signature": signature}
                 return self._add(index, "thinking", delta)
             case e.RedactedReasoning(index, data):
-                return self._begin(index, {"type": "redacted_thinking", "data": data})
+                self._redacted.setdefault(index, []).append(data)
+                return []
             case e.ToolStart(index, tool):
                 return self._begin(index, _tool_use(tool))
             case e.ToolInput(index, piece):
                 delta = {"type": "input_json_delta", "partial_json": piece}
                 return self._add(index, "tool_use", delta)
-            case e.BlockEnd(index):
-                return self._end(index)
+            case e.BlockEnd(index, complete):
+                return [*self._end(index), *self._redacted_whole(index, complete=complete)]
             case _:
                 return []
 
@@ -172,6 +175,18 @@ class _Blocks:
         number, self._count = self._count, self._count + 1
         self._open[index] = number, block["type"].removeprefix("server_")
         return [*said, {"type": "content_block_start", "index": number, "content_block": block}]
+
+    def _redacted_whole(self, index: int, *, complete: bool) -> list[Said]:
+        """Tell the redacted thinking of a block that is over; a part of it would be no proof of anything."""
+        pieces = self._redacted.pop(index, [])
+        if not (pieces and complete):
+            return []
+        data = joined(pieces)
+        whole = "".join(pieces) if data is None else data
+        return [
+            *self._begin(index, {"type": "redacted_thinking", "data": whole}),
+            *self._end(index),
+        ]
 
     def _end(self, index: int) -> list[Said]:
         """End the block that is open there, if one is."""
@@ -195,7 +210,7 @@ def _message_start(start: e.Start) -> Said:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": dict.fromkeys(_USAGE, 0),  # Bedrock counts at the end
+        "usage": usage({}),  # Bedrock counts at the end
     }
     return {"type": "message_start", "message": begun}
 
@@ -204,5 +219,4 @@ def _message_delta(done: e.Done) -> Said:
     reason = done.stop_reason or "end_turn"
     # Which of its stop sequences ended the answer, Converse does not say.
     delta = {"stop_reason": _STOP_REASONS.get(reason, reason), "stop_sequence": None}
-    usage = {theirs: done.usage.get(ours, 0) for theirs, ours in _USAGE.items()}
-    return {"type": "message_delta", "delta": delta, "usage": usage}
+    return {"type": "message_delta", "delta": delta, "usage": usage(done.usage)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from relay.formats.anthropic_usage import usage
 from relay.formats.format import Refusal
 
 if TYPE_CHECKING:
@@ -29,23 +30,30 @@ _TYPES: Mapping[int, str] = {
 }
 
 
-def told(error: RelayError, request_id: str) -> dict[str, Any]:
-    """Return the object that is the data of an ``error`` event, and the body of a refusal."""
+def told(error: RelayError, request_id: str, counted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the object that is the data of an ``error`` event, and the body of a refusal.
+
+    Args:
+        error: what the caller is told.
+        request_id: the request's, where it is known: a stream that fails before it starts has not said it.
+        counted: what Bedrock has counted by then, if anything.
+    """
     default = "invalid_request_error" if error.status < 500 else "api_error"
     said = {
         "type": _TYPES.get(error.status, default),
         "message": error.message,
         "details": {"error_code": error.code},  # where its clients look for it
         **error.told(),
+        **({"usage": usage(counted)} if counted else {}),
     }
     known = {"request_id": request_id} if request_id else {}
     return {"type": "error", "error": said, **known}
 
 
-def refuse(error: RelayError, request_id: str) -> Refusal:
+def refuse(error: RelayError, request_id: str, counted: Mapping[str, Any]) -> Refusal:
     """Tell an error that still has its status."""
     headers = {
         "request-id": request_id,  # where its clients look for it
         "x-should-retry": "true" if error.retryable else "false",
     }
-    return Refusal(headers, told(error, request_id))
+    return Refusal(headers, told(error, request_id, counted))

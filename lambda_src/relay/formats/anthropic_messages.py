@@ -86,9 +86,9 @@ def _enough_tokens(thinking: Any) -> int:
 def _forward(events: Iterable[e.Event]) -> Iterator[bytes]:
     """Yield the documents of one of Anthropic's models as the events that they are.
 
-    ``message_stop`` waits for Bedrock's own end, which is at hand: a stream has one.
+    ``message_stop`` waits for Bedrock's own end, which is at hand: a stream has one, and it comes last.
     """
-    request_id, told, stop = "", False, b""
+    request_id, stop = "", b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
     for event in events:
         match event:
             case e.Start():
@@ -96,18 +96,14 @@ def _forward(events: Iterable[e.Event]) -> Iterator[bytes]:
             case e.Chunk():
                 type_ = _type_of(event.document)
                 written = _forwarded(event.document, type_)
-                if stop or type_ == b"message_stop":
-                    stop += written
+                if type_ == b"message_stop":
+                    stop = written
                 else:
-                    told = told or type_ == b"error"
                     yield written
             case e.Done():
-                if stop:
-                    yield stop
+                yield stop
             case e.Failure():
-                if not told:  # by the model itself
-                    said = anthropic_errors.told(event.error, request_id)
-                    yield anthropic_answer.server_sent_event(said)
+                yield anthropic_answer.failed(event, request_id)
             case _:
                 pass  # the documents say themselves that they are all; Bedrock's other events are none of Anthropic's
 

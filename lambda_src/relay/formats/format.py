@@ -65,11 +65,11 @@ class Api(NamedTuple):
     Attributes:
         read: makes Bedrock's request of the body's JSON (an object), the id of the model that is to answer, and the
             request's headers, their names in lower case. Raises ``RequestError`` with the API's own name of the field.
-        refuse: tells an error and the request's id before the first byte.
+        refuse: tells an error before the first byte, with the request's id and what Bedrock has counted by then.
         max_tokens: its name for the limit on tokens, on which a deployment may have the last word; none where nothing
             is generated.
     """
 
     read: Callable[[Mapping[str, Any], str, Mapping[str, str]], Asked]
-    refuse: Callable[[RelayError, str], Refusal]
+    refuse: Callable[[RelayError, str, Mapping[str, Any]], Refusal]
     max_tokens: str = "max_tokens"

@@ -300,4 +300,4 @@ _STREAM = Format(_SSE, partial(_stream, with_usage=False), _PING)
 _STREAM_WITH_USAGE = Format(_SSE, partial(_stream, with_usage=True), _PING)
 _WHOLE = Format({"content-type": "application/json"}, _whole)
 
-API = Api(read=_read, refuse=refuse, max_tokens="max_completion_tokens")
+API = Api(read=_read, refuse=partial(refuse, usage=_usage), max_tokens="max_completion_tokens")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from relay.formats.format import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from relay.errors import RelayError
 
@@ -43,10 +43,17 @@ def told(error: RelayError, request_id: str) -> dict[str, Any]:
     }
 
 
-def refuse(error: RelayError, request_id: str) -> Refusal:
-    """Tell an error that still has its status."""
+def refuse(
+    error: RelayError,
+    request_id: str,
+    counted: Mapping[str, Any],
+    *,
+    usage: Callable[[Mapping[str, Any]], Any],
+) -> Refusal:
+    """Tell an error that still has its status; ``usage`` puts what was counted in the API's own terms."""
     headers = {"x-should-retry": "true" if error.retryable else "false"}
-    return Refusal(headers, {"error": told(error, request_id)})
+    said = {"usage": usage(counted)} if counted else {}
+    return Refusal(headers, {"error": {**told(error, request_id), **said}})
 
 
 def _type(error: RelayError) -> str:

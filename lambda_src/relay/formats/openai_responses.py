@@ -34,12 +34,14 @@ _SSE = {"content-type": "text/event-stream; charset=utf-8"}
 _HEARTBEAT = b": ping\n\n"
 _JSON = {"content-type": "application/json"}
 
+# Why an answer ends before it is whole; what nobody has listed, as it is.
 _INCOMPLETE = {
     "max_tokens": "max_output_tokens",
     "model_context_window_exceeded": "max_output_tokens",
     "content_filtered": "content_filter",
     "guardrail_intervened": "content_filter",
 }
+_COMPLETE = frozenset({"end_turn", "stop_sequence", "tool_use"})
 # By the type of an error: for the failure of a response OpenAI has codes of its own, and few.
 _FAILURES = {
     "rate_limit_error": "rate_limit_exceeded",
@@ -55,9 +57,6 @@ def _read(body: Mapping[str, Any], model: str, _headers: Mapping[str, str]) -> A
     stream, whole = partial(_stream, said), partial(_whole, said)
     answer = Format(_SSE, stream, _HEARTBEAT) if streams else Format(_JSON, whole)
     return Asked("ConverseStream", request, answer)
-
-
-API = Api(read=_read, refuse=refuse, max_tokens="max_output_tokens")
 
 
 def _stream(said: Mapping[str, Any], events: Iterable[e.Event]) -> Iterator[bytes]:
@@ -194,7 +193,8 @@ class _Answer:
         return item.end(complete=complete) if item else []
 
     def _finish(self, done: e.Done) -> list[Told]:
-        reason = _INCOMPLETE.get(done.stop_reason or "")
+        why = done.stop_reason or "end_turn"
+        reason = None if why in _COMPLETE else _INCOMPLETE.get(why, why)
         if reason and self._items:
             self._items[-1].cut()
         tier = done.details.get("serviceTier")
@@ -240,3 +240,6 @@ def _data(image: Mapping[str, Any]) -> str:
     source = image.get("source")
     data = source.get("bytes") if isinstance(source, dict) else None
     return data if isinstance(data, str) else ""
+
+
+API = Api(read=_read, refuse=partial(refuse, usage=_usage), max_tokens="max_output_tokens")

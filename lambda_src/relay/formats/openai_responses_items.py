@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from relay.formats.base64_pieces import joined
 from relay.formats.openai_responses_input import seal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 # An event's type, and its members but for that and its number.
 Told: TypeAlias = tuple[str, dict[str, Any]]
@@ -216,7 +216,7 @@ class Image(Item):
         return [self._event("image_generation_call.in_progress")]
 
     def _ended(self, *, complete: bool) -> list[Told]:
-        self.value["result"] = (_joined(self._pieces) or None) if complete else None
+        self.value["result"] = (joined(self._pieces) or None) if complete else None
         return [self._event("image_generation_call.completed")] if self._is_whole() else []
 
     def _is_whole(self) -> bool:
@@ -225,11 +225,3 @@ class Image(Item):
 
 def _summary(text: str) -> dict[str, Any]:
     return {"type": "summary_text", "text": text}
-
-
-def _joined(pieces: Iterable[str]) -> str:
-    """Return base64 that came in pieces, each with an end of its own, as one; nothing if it is none."""
-    try:
-        return b64encode(b"".join(b64decode(piece, validate=True) for piece in pieces)).decode()
-    except ValueError:
-        return ""

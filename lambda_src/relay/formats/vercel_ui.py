@@ -144,9 +144,9 @@ def _tool_choice(choice: Any) -> dict[str, Any] | None:
     return _TOOL_CHOICES[choice or "auto"]
 
 
-def _refuse(error: RelayError, request_id: str) -> Refusal:
+def _refuse(error: RelayError, request_id: str, counted: Mapping[str, Any]) -> Refusal:
     headers = {"x-should-retry": "true" if error.retryable else "false"}
-    return Refusal(headers, plain_errors.refuse(error, request_id).body)
+    return Refusal(headers, plain_errors.refuse(error, request_id, counted).body)
 
 
 API = Api(read=_read, refuse=_refuse, max_tokens="maxOutputTokens")

@@ -12,12 +12,12 @@ the web, or one of the caller's documents. For what else Bedrock says the AI SDK
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from relay import events as e
 from relay import strict_json
+from relay.formats.base64_pieces import joined
 from relay.formats.json_line import dump
 from relay.formats.json_objects import describe
 
@@ -138,8 +138,9 @@ class _Answer:
                 about = _usage(usage) | ({"stopReason": stop_reason} if stop_reason else {})
                 yield {"type": "finish", "finishReason": reason, "messageMetadata": about}
             case e.Failure(error, usage):
-                if usage:
-                    yield {"type": "message-metadata", "messageMetadata": _usage(usage)}
+                if self._request_id:  # or else it would be a message, and an empty one
+                    about = {**_usage(usage), "error": error.told()}
+                    yield {"type": "message-metadata", "messageMetadata": about}
                 yield {"type": "error", "errorText": f"{error.code}: {error.message}"}
             case e.ToolInput() | e.ToolResultStart() | e.ToolResult() | e.Image():
                 yield _aside(event)  # which belongs to nothing, or says what no chunk can
@@ -261,13 +262,9 @@ def _aside(event: e.Event) -> dict[str, Any]:
 
 
 def _joined(pieces: Sequence[str]) -> str:
-    """Return the base64 of bytes that came in pieces."""
-    if len(pieces) == 1:
-        return pieces[0]
-    try:
-        return b64encode(b"".join(b64decode(piece, validate=True) for piece in pieces)).decode()
-    except ValueError:
-        return "".join(pieces)
+    """Return the base64 of bytes that came in pieces; what is none, as it came."""
+    whole = joined(pieces)
+    return "".join(pieces) if whole is None else whole
 
 
 _PROOFS = {"signature": "".join, "redactedContent": _joined}

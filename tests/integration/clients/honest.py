@@ -16,6 +16,8 @@ ALIAS = "our-model"  # a deployment's name for it, where it is configured
 QUESTION = "Why stream?"
 TOOLS = ("get_weather", "get_time")
 TOOLS_QUESTION = "Use both tools for Paris."
+# Up to here the answer to that says that it will; then it begins to call the first of them.
+BEFORE_INPUT = len(tokens("I'll ask `get_weather` and `get_time` for that."))
 TOOL_INPUT = {"city": "Paris"}
 # One pixel.
 PNG = b64decode(

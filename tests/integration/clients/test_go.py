@@ -300,7 +300,7 @@ def test_a_refusal(function: LocalFunction, operation: str, exception: str) -> N
 def test_a_model_that_is_not_allowed(function: LocalFunction, operation: str) -> None:
     """A model that the deployment does not allow is the SDK's own exception for one that is not there."""
     failure = run(function, operation, prompt=QUESTION, model="other.model-v1:0")["Failure"]
-    assert failure["Type"] == "ResourceNotFoundException"
+    assert failure["Type"] == "ResourceNotFoundException", failure
     assert "other.model-v1:0" in failure["Message"]
 
 

@@ -272,7 +272,10 @@ def test_a_model_that_nobody_allows(seen: Any, client: str) -> None:
     saw = seen[client]["not allowed"]
     own = "ResourceNotFoundException" if client in AWS else "NotFoundError"
     assert own in saw["error"]
-    assert "expected a model that this deployment allows, got other-model" in saw["message"]
+    assert (
+        "expected a model that this deployment allows (GET /v1/models lists them), got other-model"
+        in saw["message"]
+    )
 
 
 @EVERYONE

@@ -29,6 +29,7 @@ from relay.watchdog import Watchdog
 from streaming_runtime import ResponseClosed
 from tests.integration.clients.honest import (
     ALIAS,
+    BEFORE_INPUT,
     FAILURE,
     MODEL,
     PDF,
@@ -150,6 +151,7 @@ def seen(
         "question": QUESTION,
         "tools": TOOLS,
         "toolsQuestion": TOOLS_QUESTION,
+        "beforeInput": BEFORE_INPUT,
         "toolResult": TOOL_RESULT,
         "image": b64encode(PNG).decode(),
         "pdf": b64encode(PDF).decode(),
@@ -463,7 +465,7 @@ def test_the_transport_keeps_redacted_reasoning(seen: Any) -> None:
 def test_the_transport_gets_an_error_in_mid_stream(seen: Any, case: str, message: str) -> None:
     """The error chunk comes after the text that came, whose part is ended; there is no finish."""
     saw = seen["transport"][case]
-    assert saw["types"][-2:] == ["text-end", "error"]
+    assert saw["types"][-3:] == ["text-end", "message-metadata", "error"]
     assert saw["failures"][0]["message"] == message
     (_, part) = saw["message"]["parts"]
     assert part["state"] == "done"
@@ -570,6 +572,16 @@ def test_use_chat_runs_no_tool_on_half_an_input(function: LocalFunction, seen: A
     assert (tool_id, content) == (call["toolCallId"], [{"text": call["errorText"]}])
 
 
+def test_use_chat_runs_no_tool_without_its_input(seen: Any) -> None:
+    """A call that there was no room left for is no call of a tool that takes nothing."""
+    saw = seen["useChat"]["not begun"]
+    assert saw["called"] == []
+    assert saw["finished"][0] == {"finishReason": "length", "isError": False}
+    (call,) = [part for part in saw["messages"][1]["parts"] if part["type"] == "tool-get_weather"]
+    assert (call["state"], call["input"]) == ("output-error", "")
+    assert saw["status"] == "ready"
+
+
 def test_use_chat_shows_an_error_in_mid_stream(seen: Any) -> None:
     """The error has a code and a message, the text stays, and the next question is answered."""
     saw = seen["useChat"]["broken"]
@@ -577,6 +589,8 @@ def test_use_chat_shows_an_error_in_mid_stream(seen: Any) -> None:
     assert saw["finished"][0] == {"isError": True}
     assert "error" in saw["statuses"]
     _, failed, _, answered = saw["messages"]
+    about = failed["metadata"]["error"]
+    assert (about["code"], about["retryable"]) == ("throttling", True)
     assert text().startswith(failed["parts"][1]["text"])
     assert failed["parts"][1]["state"] == "done"
     assert saw["status"] == "ready"

@@ -138,7 +138,7 @@ def test_every_piece_on_its_own(port: int) -> None:
     print(
         f"delay: median {statistics.median(delays) * 1000:.2f} ms, most {max(delays) * 1000:.2f} ms"
     )
-    assert statistics.median(delays) < 0.002
+    assert statistics.median(delays) < 0.01
     # Each was there before the next was sent, but for what a busy machine delays.
     assert sum(delay > 0.02 for delay in delays) <= PIECES // 10
 

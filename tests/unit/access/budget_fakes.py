@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError  # noqa: TID251  # what the real client raises
 
 from access.budget import Budget
+from access.caller import Caller
+from relay import formats
+from relay.model_call import ModelCall
 from relay.settings import Settings
+
+if TYPE_CHECKING:
+    from access.budget import Spending
 
 MODEL = "anthropic.claude-3-haiku-20240307-v1:0"
 SETTINGS = dataclasses.replace(
@@ -18,6 +24,25 @@ SETTINGS = dataclasses.replace(
     budget_table="budgets",
 )
 NOON = 1_764_504_000.0  # 2025-11-30T12:00:00Z
+WEB = Caller("web", "api-key")
+CALL = ModelCall(
+    route="/stream",
+    operation="ConverseStream",
+    model=MODEL,
+    parameters={
+        "modelId": MODEL,
+        "messages": [{"role": "user", "content": [{"text": "hi"}]}],
+        "inferenceConfig": {"maxTokens": 60},
+    },
+    format=formats.SSE,
+)
+COUNTED = {
+    "inputTokens": 10,
+    "outputTokens": 5,
+    "totalTokens": 15,
+    "cacheReadInputTokens": 300,
+    "cacheWriteInputTokens": 40,
+}
 SECRET = "arn:aws:dynamodb:us-east-1:123456789012:table/budgets"
 
 
@@ -34,12 +59,16 @@ class Table:
         items: by their ids.
         updates: all parameters that came.
         fails: what the next updates raise, in turn, in place of an answer; whether they are made is said with it.
+        late: updates that are made when somebody has waited.
+        waited: the seconds for which somebody has.
     """
 
     def __init__(self) -> None:
         self.items: dict[str, dict[str, Any]] = {}
         self.updates: list[dict[str, Any]] = []
         self.fails: list[tuple[Exception, bool]] = []
+        self.late: list[dict[str, Any]] = []
+        self.waited: list[float] = []
 
     @property
     def used(self) -> int:
@@ -54,6 +83,12 @@ class Table:
         if error is not None:
             raise error
         return answer
+
+    def wait(self, seconds: float) -> None:
+        """Let time go by, which takes none."""
+        self.waited.append(seconds)
+        while self.late:
+            self._update(self.late.pop(0))
 
     def _update(self, parameters: dict[str, Any]) -> dict[str, Any]:
         key = parameters["Key"]["id"]["S"]
@@ -78,6 +113,16 @@ def _told(item: dict[str, Any]) -> dict[str, Any]:
 
 def a_budget(table: Table, now: float = NOON, **settings: Any) -> Budget:
     """Return budgets that a table counts."""
-    budget = Budget(dataclasses.replace(SETTINGS, **settings), lambda: now)
+    budget = Budget(dataclasses.replace(SETTINGS, **settings), lambda: now, table.wait)
     budget._client = table
     return budget
+
+
+def reserve(budget: Budget, caller: Caller = WEB) -> Spending:
+    return budget.reserve(caller, [CALL])
+
+
+def answered(spending: Spending) -> Spending:
+    with spending.attempt():
+        pass
+    return spending

@@ -180,9 +180,9 @@ def test_no_connection(monkeypatch: pytest.MonkeyPatch, logged: list[Any]) -> No
 
 
 def test_no_answer_is_waited_for_for_long() -> None:
-    """Two tries, of which each may take two seconds to connect and two for the answer."""
+    """Two tries, of which each may take a second to connect and two for the answer."""
     config = api_keys._config()
-    assert (config.connect_timeout, config.read_timeout) == (2, 2)
+    assert (config.connect_timeout, config.read_timeout) == (1, 2)
     assert config.retries["total_max_attempts"] == 2
 
 

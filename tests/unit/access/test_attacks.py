@@ -357,7 +357,7 @@ def test_each_api_tells_it_in_its_own_terms(
     retried = "true" if status == 503 else "false"
     assert error.status == status
     for path in PATHS:
-        refusal = refuse(url_event(path), error, "the-request")
+        refusal = refuse(url_event(path), error, "the-request", {})
         headers, told = refusal.headers, refusal.body
         if path.startswith("/v1/messages"):
             assert (told["type"], told["error"]["type"]) == ("error", anthropics)

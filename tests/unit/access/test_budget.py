@@ -3,51 +3,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.exceptions import (  # noqa: TID251  # what the real client raises
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    ReadTimeoutError,
-)
 
-from access.budget import _retry_no_silence
 from access.budget_ceiling import Tokens
 from access.caller import Caller
-from relay import formats
 from relay.errors import (
-    AccessError,
     LimitError,
     RequestError,
     bedrock_error,
     limit_error,
     transport_error,
 )
-from relay.model_call import ModelCall
-from tests.unit.access.budget_fakes import MODEL, NOON, SECRET, Table, a_budget, refusal
+from tests.unit.access.budget_fakes import COUNTED, NOON, WEB, Table, a_budget, answered, reserve
 
 if TYPE_CHECKING:
-    from access.budget import Budget, Spending
-
-WEB = Caller("web", "api-key")
-URL = "https://dynamodb.internal"
-CALL = ModelCall(
-    route="/stream",
-    operation="ConverseStream",
-    model=MODEL,
-    parameters={
-        "modelId": MODEL,
-        "messages": [{"role": "user", "content": [{"text": "hi"}]}],
-        "inferenceConfig": {"maxTokens": 60},
-    },
-    format=formats.SSE,
-)
-COUNTED = {
-    "inputTokens": 10,
-    "outputTokens": 5,
-    "totalTokens": 15,
-    "cacheReadInputTokens": 300,
-    "cacheWriteInputTokens": 40,
-}
+    from access.budget import Spending
 
 
 @pytest.fixture(autouse=True)
@@ -67,16 +36,6 @@ def real_clients(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def _reserve(budget: Budget, caller: Caller = WEB) -> Spending:
-    return budget.reserve(caller, [CALL])
-
-
-def _answered(spending: Spending) -> Spending:
-    with spending.attempt():
-        pass
-    return spending
-
-
 def _failed(spending: Spending, error: Exception) -> Spending:
     with pytest.raises(type(error)), spending.attempt():
         raise error
@@ -86,10 +45,10 @@ def _failed(spending: Spending, error: Exception) -> Spending:
 def test_a_call_takes_its_most_and_gives_back_the_rest() -> None:
     """Input, output, and what the cache has read and written are counted, and nothing twice."""
     table = Table()
-    spending = _reserve(a_budget(table))
+    spending = reserve(a_budget(table))
     assert table.used == sum(spending.reserved) == spending.used
     assert spending.reserved.output == 60
-    _answered(spending).settle(COUNTED, complete=True)
+    answered(spending).settle(COUNTED, complete=True)
     assert table.used == spending.used == 10 + 5 + 300 + 40
     assert table.items["api-key#web#2025-11-30"]["unsettled"] == set()
 
@@ -104,7 +63,7 @@ def test_each_caller_has_a_budget_a_day() -> None:
         (Caller("direct", "direct"), NOON),
         (Caller("public", "public"), NOON),
     ]:
-        _reserve(a_budget(table, now), caller)
+        reserve(a_budget(table, now), caller)
     assert list(table.items) == [
         "api-key#web#2025-11-30",
         "api-key#web#2025-12-01",
@@ -130,9 +89,9 @@ def test_a_budget_that_is_used_up_says_when_it_resets(
     """A 429 that no client tries again at once: the budget, the next midnight of UTC, the seconds until then."""
     table = Table()
     budget = a_budget(table, NOON + seconds, daily_tokens=500)
-    _reserve(budget)
+    reserve(budget)
     with pytest.raises(LimitError) as caught:
-        _reserve(budget)
+        reserve(budget)
     error = caught.value
     assert (error.status, error.code, error.retryable) == (429, "budget_exhausted", False)
     assert error.message == f"The budget of 500 tokens a day is used up; it resets at {resets}."
@@ -143,13 +102,13 @@ def test_the_last_call_finds_something_left() -> None:
     """One token below the budget a call is let in, however much it may cost; at the budget none is."""
     table = Table()
     budget = a_budget(table, daily_tokens=300)
-    spending = _answered(_reserve(budget))
+    spending = answered(reserve(budget))
     spending.settle({"inputTokens": 299, "outputTokens": 0}, complete=True)
-    second = _answered(_reserve(budget))
+    second = answered(reserve(budget))
     second.settle({"inputTokens": 1, "outputTokens": 0}, complete=True)
     assert table.used == 300
     with pytest.raises(LimitError):
-        _reserve(budget)
+        reserve(budget)
 
 
 RESERVED = Tokens(0, 60)  # the input's is filled in
@@ -174,7 +133,7 @@ def test_what_nobody_counted_stays_taken(
 ) -> None:
     """What Bedrock has counted is known; of an answer that broke off, or that nobody counted, the most is taken."""
     table = Table()
-    spending = _answered(_reserve(a_budget(table)))
+    spending = answered(reserve(a_budget(table)))
     spending.settle(usage, complete=complete)
     assert table.used == (spending.reserved.input if prompt is None else prompt) + answer
 
@@ -198,7 +157,7 @@ def test_what_nobody_counted_stays_taken(
 def test_a_refused_call_costs_nothing(error: Exception, *, is_free: bool) -> None:
     """What Bedrock refused, or never got, is given back whole; what it may have begun is not."""
     table = Table()
-    spending = _failed(_reserve(a_budget(table)), error)
+    spending = _failed(reserve(a_budget(table)), error)
     spending.settle({}, complete=False)
     assert table.used == (0 if is_free else sum(spending.reserved))
 
@@ -206,90 +165,24 @@ def test_a_refused_call_costs_nothing(error: Exception, *, is_free: bool) -> Non
 def test_a_call_that_was_never_made_costs_nothing() -> None:
     """Whatever came between."""
     table = Table()
-    _reserve(a_budget(table)).settle({}, complete=False)
+    reserve(a_budget(table)).settle({}, complete=False)
     assert table.used == 0
 
 
 def test_a_stand_in_may_cost_what_the_first_model_refused() -> None:
     """After a refusal it counts what becomes of the next call; a refusal after that takes nothing back."""
     table = Table()
-    spending = _failed(_reserve(a_budget(table)), bedrock_error("ThrottlingException"))
+    spending = _failed(reserve(a_budget(table)), bedrock_error("ThrottlingException"))
     _failed(spending, transport_error("connection_lost"))
     _failed(spending, bedrock_error("ThrottlingException"))
     spending.settle({}, complete=False)
     assert table.used == sum(spending.reserved)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        refusal("InternalServerError"),
-        refusal("AccessDeniedException"),
-        refusal("ResourceNotFoundException"),
-        ReadTimeoutError(endpoint_url=URL),
-        EndpointConnectionError(endpoint_url=URL),
-        OSError(SECRET),
-    ],
-)
-def test_nobody_is_let_in_while_nothing_can_be_counted(
-    error: Exception, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A 503 that may be tried again, and none of the failure's words."""
-    table = Table()
-    table.fails = [(error, False)]
-    with pytest.raises(AccessError) as caught:
-        _reserve(a_budget(table))
-    told = caught.value
-    assert (told.status, told.code, told.retryable) == (503, "access_unavailable", True)
-    assert told.message == "Budgets cannot be checked at the moment."
-    assert told.headers == {"retry-after": "5"}
-    assert SECRET not in capsys.readouterr().out
-
-
-def test_a_reservation_whose_answer_was_lost_is_one() -> None:
-    """Made again by botocore, the update finds its own id in the item: the call is let in, and counted once."""
-    table = Table()
-    budget = a_budget(table, daily_tokens=500)
-    update = table.update_item
-    table.fails = [(OSError(), True)]
-
-    def update_again(**parameters: Any) -> Any:
-        try:
-            return update(**parameters)
-        except OSError:
-            return update(**parameters)
-
-    budget._client = type("Client", (), {"update_item": staticmethod(update_again)})
-    spending = _answered(_reserve(budget))
-    assert (len(table.updates), table.used) == (2, sum(spending.reserved))
-    assert spending.used == table.used
-    table.fails = [(OSError(), True)]
-    spending.settle(COUNTED, complete=True)
-    assert (len(table.updates), table.used) == (4, 355)
-
-
-@pytest.mark.parametrize(
-    "error", [refusal("InternalServerError"), ReadTimeoutError(endpoint_url=URL), RuntimeError()]
-)
-def test_what_cannot_be_settled_stays_taken_and_is_logged(
-    error: Exception, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    """The answer has been told: nothing is raised, and the log has the numbers."""
-    table = Table()
-    spending = _answered(_reserve(a_budget(table)))
-    table.fails = [(error, False)]
-    spending.settle(COUNTED, complete=True)
-    assert table.used == spending.used == sum(spending.reserved)
-    (line,) = (r for r in caplog.records if r.getMessage() == "budget not settled")
-    said: Any = line
-    assert (said.reserved, said.cost) == (sum(spending.reserved), 355)
-    assert SECRET not in capsys.readouterr().out + str(vars(line))
-
-
 def test_an_item_that_somebody_took_out_is_not_missed(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever deletes an item begins the caller's day anew; what is settled later adds nothing to it."""
     table = Table()
-    spending = _answered(_reserve(a_budget(table)))
+    spending = answered(reserve(a_budget(table)))
     table.items.clear()
     spending.settle(COUNTED, complete=True)
     assert table.items == {}
@@ -299,18 +192,10 @@ def test_an_item_that_somebody_took_out_is_not_missed(caplog: pytest.LogCaptureF
 def test_a_ceiling_that_was_none_is_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
     """A call that cost more than it could is counted in full, and the log says so."""
     table = Table()
-    spending = _answered(_reserve(a_budget(table)))
+    spending = answered(reserve(a_budget(table)))
     spending.settle({"inputTokens": 90_000, "outputTokens": 1}, complete=True)
     assert table.used == 90_001
     assert [r.getMessage() for r in caplog.records] == ["a call has cost more than its ceiling"]
-
-
-def test_what_took_its_time_is_not_tried_again() -> None:
-    """A silence ends the wait; of everything else botocore decides."""
-    for silence in (ReadTimeoutError(endpoint_url=URL), ConnectTimeoutError(endpoint_url=URL)):
-        assert _retry_no_silence(silence) is False
-    assert _retry_no_silence(EndpointConnectionError(endpoint_url=URL)) is None
-    assert _retry_no_silence(None) is None
 
 
 @pytest.mark.usefixtures("real_clients")
@@ -328,17 +213,8 @@ def test_a_renewed_budget_has_another_client() -> None:
 def test_one_update_takes_and_one_gives_back() -> None:
     """No more than two requests a call, and nothing of it but numbers and names."""
     table = Table()
-    _answered(_reserve(a_budget(table))).settle(COUNTED, complete=True)
+    answered(reserve(a_budget(table))).settle(COUNTED, complete=True)
     assert len(table.updates) == 2
     told = {name for update in table.updates for name in update["ExpressionAttributeValues"]}
     assert told == {":tokens", ":id", ":ids", ":budget", ":expires"}
     assert {u["TableName"] for u in table.updates} == {"budgets"}
-
-
-def test_the_condition_is_told_by_its_code() -> None:
-    """Another error that happens to carry an item is a failure."""
-    table = Table()
-    table.fails = [(refusal("TransactionConflictException", {"used": {"N": "1"}}), False)]
-    with pytest.raises(AccessError) as caught:
-        _reserve(a_budget(table))
-    assert isinstance(caught.value.__cause__, ClientError)

@@ -114,6 +114,24 @@ def test_nobody_is_asked_while_nothing_can_be_counted(ask: Any, table: Table) ->
     assert (ask(bedrock).status, bedrock.asked) == (503, [])
 
 
+def test_a_call_that_nobody_has_let_in_takes_nothing(
+    ask: Any, table: Table, body: Body, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DynamoDB has counted and told of a failure: all is given back before the 503 is told, and once."""
+    written: list[int] = []
+    update = table.update_item
+
+    def update_item(**parameters: Any) -> Any:
+        written.append(len(body.pieces))
+        return update(**parameters)
+
+    table.update_item = update_item  # type: ignore[method-assign]
+    table.fails = [(refusal("InternalServerError"), True)]
+    assert ask(Bedrock(*WHOLE)).status == 503
+    assert (written, table.used) == ([0, 0], 0)
+    assert "budget_used" not in _stream(capsys)
+
+
 def test_an_answer_outlives_what_cannot_be_settled(ask: Any, table: Table) -> None:
     """DynamoDB fails afterwards: the answer is whole, and what was reserved stays taken."""
 

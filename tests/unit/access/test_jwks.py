@@ -122,17 +122,33 @@ def test_an_answer_that_is_too_large(issuer: Issuer) -> None:
         read_keys(issuer.url, "")
 
 
-def test_an_answer_that_takes_too_long(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_takes_too_long(issuer: Issuer) -> None:
     """One that comes in drops is given up after some seconds, its head as well as its body."""
-    monkeypatch.setattr(jwks, "_LONGEST_WAIT", 0.2)
     before = set(threading.enumerate())
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = threading.Thread(target=_drops, args=(listener,))
         server.start()
         with pytest.raises(Unreadable, match="TimeoutError"):
-            read_keys(issuer.url, f"http://127.0.0.1:{listener.getsockname()[1]}/keys")
+            read_keys(issuer.url, f"http://127.0.0.1:{listener.getsockname()[1]}/keys", 0.2)
         for thread in set(threading.enumerate()) - before:
             thread.join(5)
+
+
+def test_two_answers_have_the_time_of_one(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the discovery document has taken is not there for the keys."""
+    untils: list[float] = []
+    fetch = jwks._fetch
+
+    def note(url: str, until: float) -> Any:
+        untils.append(until)
+        return fetch(url, until)
+
+    monkeypatch.setattr(jwks, "_fetch", note)
+    began = time.monotonic()
+    assert read_keys(issuer.url, "", 60.0)
+    first, second = untils
+    assert first == second
+    assert began + 60 <= first <= time.monotonic() + 60
 
 
 def _drops(listener: socket.socket) -> None:

@@ -13,7 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from access import jwks
 from access.jwt_bearer import JwtBearer
+from access.kept import Unreadable
 from tests.unit.access.issuer import AUDIENCE, DISCOVERY, KEYS, Issuer, jwk, private_key
 from tests.unit.access.json_server import Said
 from tests.unit.access.requests import bearer, refused, request
@@ -336,6 +338,28 @@ def test_the_issuers_keys_were_never_read(issuer: Issuer, logged: list[Any]) -> 
     way.prepare()
     refused(503, way.caller, bearer(issuer.token()))
     assert logged == [("cannot read the issuer's keys", "HTTP 404")] * 2
+
+
+def test_a_start_does_not_wait_for_a_slow_issuer(
+    issuer: Issuer, clock: Clock, logged: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lambda gives a start or a restore 10 s for everything: the first request waits for the rest, and is let in."""
+    del clock
+    waits: list[float] = []
+
+    def slow(name: str, url: str, longest_wait: float = jwks.LONGEST_WAIT) -> Any:
+        waits.append(longest_wait)
+        if longest_wait < 4:
+            raise Unreadable("TimeoutError")
+        return jwks.read_keys(name, url)
+
+    monkeypatch.setattr("access.jwt_bearer.read_keys", slow)
+    way = JwtBearer(issuer.settings())
+    way.prepare()
+    assert (waits, issuer.asked) == ([3.0], [])
+    assert let_in(way, issuer.token()) == "somebody"
+    assert (waits, issuer.asked) == ([3.0, 5.0], [DISCOVERY, KEYS])
+    assert logged == [("cannot read the issuer's keys", "TimeoutError")]
 
 
 def test_renewed_it_knows_no_key(way: JwtBearer, issuer: Issuer) -> None:

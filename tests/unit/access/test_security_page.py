@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from access import api_keys, credentials, jwt_bearer, kept
-from access.jwks import _ALGORITHMS
+from access import api_keys, credentials, jwks, jwt_bearer, kept
 from relay.errors import access_error
 from relay.settings import AUTH, Settings
 
@@ -66,6 +65,8 @@ def test_the_times_are_those_of_the_code() -> None:
     ]
     assert f"at most {credentials._LONGEST} characters" in PAGE
     assert f"at least {api_keys._SHORTEST} characters" in PAGE
+    assert f"{jwks.LONGEST_WAIT:.0f} seconds of a request" in PAGE
+    assert f"{jwt_bearer._LONGEST_PREPARATION:.0f} of a start or a restore" in PAGE
 
 
 def test_the_ways_in_are_those_of_the_settings() -> None:
@@ -75,7 +76,7 @@ def test_the_ways_in_are_those_of_the_settings() -> None:
 
 def test_the_algorithms_are_those_of_the_code() -> None:
     """The page lists all that a token may be signed with, and no other."""
-    known = {name for names in _ALGORITHMS.values() for name in names}
+    known = {name for names in jwks._ALGORITHMS.values() for name in names}
     (listed,) = re.findall(r"`((?:[A-Z]{2}\d{3} )+EdDSA)`", PAGE)
     assert set(listed.split()) == known
 

@@ -181,6 +181,29 @@ def test_where_all_are_busy_the_last_one_is_heard(
     assert told["error"] == "service_unavailable"
 
 
+@pytest.mark.parametrize("first", ["refuses", "fails at its first event"])
+def test_the_record_is_of_the_call_whose_error_is_told(
+    ask: Any, choose: Any, capsys: pytest.CaptureFixture[str], first: str
+) -> None:
+    """Where a stand-in fails otherwise, the first model's error is told, and the first model's call is recorded."""
+    choose(fallback_model_ids=(OTHER,))
+    denied = bedrock_error("AccessDeniedException", "private words")
+    denied.request_id, denied.retries = "the other's", 1
+    others = {OTHER: Bedrock(refuses=denied)}
+    throttled = bedrock_error("ThrottlingException")
+    throttled.request_id, throttled.retries = "bedrock-request", 2
+    if first == "refuses":
+        bedrock = Bedrock(refuses=throttled, others=others)
+    else:
+        bedrock = Bedrock(exception("throttlingException", {}), others=others)
+    body = ask(bedrock)
+    assert (body.status, body.objects[0]["error"]["code"]) == (429, "throttling")
+    told = record(capsys)
+    assert (told["error"], told["model"]) == ("throttling", MODEL)
+    assert (told["bedrock_request_id"], told["retries"]) == ("bedrock-request", 2)
+    assert "fallback_from" not in told
+
+
 def test_a_model_that_fails_otherwise_is_the_only_one_asked(ask: Any, choose: Any) -> None:
     """What another model would not do better is not asked of it."""
     choose(fallback_model_ids=(OTHER,))

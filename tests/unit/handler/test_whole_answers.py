@@ -212,6 +212,28 @@ def test_an_environment_that_is_busy_says_so(ask: Any, handler: Any, path: str) 
     assert body.headers["retry-after"] == "1"
 
 
+USAGES = {
+    "/v1/chat/completions": ("prompt_tokens", "completion_tokens"),
+    "/v1/responses": ("input_tokens", "output_tokens"),
+    "/v1/messages": ("input_tokens", "output_tokens"),
+}
+
+
+@in_every_api
+def test_what_was_counted_is_in_the_error(
+    ask: Any, capsys: pytest.CaptureFixture[str], path: str
+) -> None:
+    """Where Bedrock takes back an answer that it has counted, caller and record have the same numbers."""
+    body = ask(
+        fakes.Bedrock(*WHOLE, exception("throttlingException", {})), a_request(path, WHOLES[path])
+    )
+    assert (body.status, error_of(path, body)["code"]) == (429, "throttling")
+    usage = error_of(path, body)["usage"]
+    told = record(capsys)
+    assert [usage[name] for name in USAGES[path]] == [told["input_tokens"], told["output_tokens"]]
+    assert (told["input_tokens"], told["usage_partial"]) == (3, True)
+
+
 @in_every_api
 def test_an_answer_that_is_too_long_is_a_status(ask: Any, choose: Any, path: str) -> None:
     """No half of a document is sent."""

@@ -14,7 +14,9 @@ from infra.bedrock_access import (
     guardrail,
     model,
     policies,
+    s3_uri,
     statements,
+    system_tool,
 )
 
 HERE = "arn:${AWS::Partition}:bedrock:${AWS::Region}"
@@ -200,6 +202,76 @@ def test_refuses_a_guardrail(text: str, expected: str) -> None:
     """What is not a guardrail, or not its profile, is refused."""
     with pytest.raises(ValueError, match=f"^expected {re.escape(expected)}"):
         guardrail(text)
+
+
+def test_statements_of_what_requests_name() -> None:
+    """Tools of Bedrock's own and files are allowed by name and prefix, each in one statement, and only their use."""
+    *_, tools, files = statements(
+        [CLAUDE], (), ["nova_grounding", "nova_code_interpreter"], ["s3://shop", "s3://docs/a/"]
+    )
+    assert (tools.sid, tools.actions) == ("InvokeSystemTools", ("bedrock:InvokeTool",))
+    anywhere = "arn:${AWS::Partition}:bedrock::${AWS::AccountId}:system-tool/amazon."
+    assert tools.resources == (f"{anywhere}nova_grounding", f"{anywhere}nova_code_interpreter")
+    assert (files.sid, files.actions) == ("ReadFiles", ("s3:GetObject",))
+    assert files.resources == (
+        "arn:${AWS::Partition}:s3:::shop/*",
+        "arn:${AWS::Partition}:s3:::docs/a/*",
+    )
+    assert not tools.conditions
+    assert not files.conditions
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("s3://shop", "shop/*"),
+        ("s3://shop/", "shop/*"),
+        ("s3://shop.example.com/a", "shop.example.com/a*"),
+        ("s3://shop/Year=2026/(a)_'b'-c.d!/", "shop/Year=2026/(a)_'b'-c.d!/*"),
+    ],
+)
+def test_files_are_those_below_a_prefix(text: str, keys: str) -> None:
+    """A bucket ends in a slash, or else another one's name could begin with its own."""
+    assert s3_uri(text) == f"arn:${{AWS::Partition}}:s3:::{keys}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "shop",
+            "s3://",
+            "s3:///a",
+            "s3://a",
+            "s3://Shop",
+            "s3://*",
+            "s3://shop*",
+            "s3://-a-",
+        ),
+        *(
+            "s3://shop/*",
+            "s3://shop/a?",
+            "s3://shop/${aws:username}/",
+            "s3://shop/a b",
+            "s3://shop/a\n",
+        ),
+        *("arn:aws:s3:::shop", "https://shop.s3.amazonaws.com/a", f"s3://{'a' * 64}"),
+    ],
+)
+def test_refuses_files(text: str) -> None:
+    """What is no bucket, or what IAM would read as a wildcard or a variable, is refused."""
+    with pytest.raises(ValueError, match="expected 's3://bucket' or 's3://bucket/prefix', without"):
+        s3_uri(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "*", "nova_*", "nova_", "grounding", "amazon.nova_grounding", "nova_grounding\n"]
+)
+def test_refuses_a_system_tool(name: str) -> None:
+    """What is none of Amazon's names is refused."""
+    with pytest.raises(ValueError, match="expected the name of a system tool"):
+        system_tool(name)
 
 
 MANY = [f"apac.anthropic.claude-sonnet-4-5-202509{number:02}-v1:0" for number in range(60)]

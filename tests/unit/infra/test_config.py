@@ -50,6 +50,8 @@ APPLICATION_PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:application-infere
         ("cors_origins", "*", ("*",)),
         ("cors_origins", "https://a.b:8443", ("https://a.b:8443",)),
         ("guardrail_ids", "abc123=us.guardrail.v1:0", ("abc123=us.guardrail.v1:0",)),
+        ("system_tools", "nova_grounding", ("nova_grounding",)),
+        ("s3_uris", "s3://shop, s3://docs/a/b", ("s3://shop", "s3://docs/a/b")),
         ("auth", "public", "public"),
         ("api_keys_secret", "shop/keys", "shop/keys"),
         ("api_keys_secret", SECRET, SECRET),
@@ -103,14 +105,16 @@ def test_reads(key: str, given: Any, value: Any) -> None:
     ("key", "given", "expected"),
     [
         ("stack_name", "1st", "letters, digits and '-'"),
-        ("model_ids", "", "at least 1"),
-        ("model_ids", [], "at least 1"),
+        ("model_ids", "", "at least 1 item; got"),
+        ("model_ids", [], "at least 1 item; got"),
         ("model_ids", 7, "a list"),
-        ("model_ids", [NOVA, NOVA], "at least 1, none of them twice"),
+        ("model_ids", [NOVA, NOVA], "no item twice"),
         ("model_ids", f"{NOVA},nova", "a model id"),
         ("model_ids", [{}], "a model id"),
         ("guardrail_ids", "a*", "a guardrail's id"),
         ("guardrail_ids", "abc=us", "the guardrail's own cross-region profile"),
+        ("system_tools", "grounding", "the name of a system tool ('nova_grounding')"),
+        ("s3_uris", "s3://shop/*", "'s3://bucket' or 's3://bucket/prefix', without wildcards"),
         ("auth", "none", "one of iam, api-key, jwt, public"),
         ("auth", "", "one of iam"),
         ("api_keys_secret", "shop keys", "a secret's name or its ARN"),
@@ -145,7 +149,7 @@ def test_reads(key: str, given: Any, value: Any) -> None:
         ("prices", NOVA, "model=input/output"),
         ("cors_origins", "app.example.com", "an origin"),
         ("cors_origins", "https://app.example.com/", "an origin"),
-        ("cors_origins", [f"https://a{n}.example.com" for n in range(101)], "at most 100"),
+        ("cors_origins", [f"https://a{n}.example.com" for n in range(101)], "at most 100 items"),
         ("architecture", "arm", "one of arm64, x86_64"),
         ("memory_mb", "64", "a whole number from 128 to 10240"),
         ("memory_mb", 10_241, "a whole number from 128 to 10240"),
@@ -195,9 +199,10 @@ def test_an_alias_is_a_name_for_a_model_of_the_deployment(aliases: Any, expected
 
 def test_a_setting_is_checked_as_the_function_will() -> None:
     """A value that the function could not start with fails before it is deployed, by the setting's name."""
-    expected = "settings: max_tokens: expected a whole number above 0 and at most 1000000000, not"
-    with pytest.raises(ConfigError, match=expected):
+    expected = "settings: max_tokens: expected a whole number above 0 and at most 1000000000"
+    with pytest.raises(ConfigError) as caught:
         Config(settings=("max_tokens=many",))
+    assert str(caught.value) == f"{expected}; got ('max_tokens=many',)"
 
 
 @pytest.mark.parametrize(
@@ -363,6 +368,13 @@ def test_names_the_item() -> None:
     """In a list the message names the item that is wrong."""
     with pytest.raises(ConfigError, match="not 'nova'; got"):
         Config(model_ids=(NOVA, "nova"))
+
+
+def test_names_the_only_item_once() -> None:
+    """Where there is but one, what came tells which."""
+    with pytest.raises(ConfigError) as caught:
+        Config.from_context({"settings": "foo=1"})
+    assert str(caught.value).count("foo=1") == 1
 
 
 @pytest.mark.parametrize(

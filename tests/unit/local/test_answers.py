@@ -84,6 +84,16 @@ def test_a_limit_may_fall_into_an_earlier_block() -> None:
     assert [type(block) for block in reply.blocks] == [Reasoning]
 
 
+@pytest.mark.parametrize(("more", "called"), [(-1, []), (0, [0]), (1, [1])])
+def test_a_limit_may_leave_no_room_for_an_input(more: int, called: list[int]) -> None:
+    """The name of a tool may be the last that there is of an answer (fact 7)."""
+    said = Tool("get_weather", {"type": "object", "properties": {"city": {"type": "string"}}})
+    text, _ = reply_to(ask("use the tool", tools=(said,))).blocks
+    reply = reply_to(ask("use the tool", tools=(said,), max_tokens=len(text.pieces) + more))
+    assert [len(block.pieces) for block in reply.blocks[1:]] == called
+    assert reply.stop_reason == "max_tokens"
+
+
 def test_a_stop_sequence_ends_the_answer_before_it() -> None:
     """The first stop sequence is neither sent nor passed."""
     reply = reply_to(ask("why stream?", stop_sequences=("zebra", "moment", "sooner")))

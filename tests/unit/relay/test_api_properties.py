@@ -416,6 +416,10 @@ def test_anthropics_own_documents_are_events(stream: Stream, sizes: list[int]) -
     if not stream.is_complete:
         end = events.pop()
         assert (end.event, json.loads(end.data)["error"]["code"]) == ("error", stream.code)
+    else:
+        stops = [d for d in documents if isinstance(d, dict) and d.get("type") == "message_stop"]
+        documents = [d for d in documents if d not in stops]
+        assert json.loads(events.pop().data) == (stops or [{"type": "message_stop"}])[-1]
     assert [json.loads(event.data) for event in events] == documents
     assert SECRET.encode() not in b"".join(written)
 

@@ -230,8 +230,11 @@ def test_events_after_the_end_are_passed_on_before_it() -> None:
 @pytest.mark.parametrize("name", ["contentBlockStart", "contentBlockDelta", "contentBlockStop"])
 @pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"1", b"\xff", b"NaN", b"[" * 100_000])
 def test_an_event_that_is_no_object_is_damage(name: str, payload: bytes) -> None:
-    """A frame whose checksum holds but whose payload is no JSON object ends the stream as damaged."""
-    start, end = converse(event(name, payload), MESSAGE_STOP, METADATA)
+    """A frame whose checksum holds but whose payload is no JSON object ends the stream; it begins none."""
+    damaged = event(name, payload)
+    (end,) = converse(damaged, MESSAGE_STOP, METADATA)
+    assert code_of(end) == "corrupt"
+    start, end = converse(MESSAGE_START, damaged, MESSAGE_STOP, METADATA)
     assert (start, code_of(end)) == (START, "corrupt")
 
 

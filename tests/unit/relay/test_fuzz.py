@@ -260,7 +260,7 @@ def test_any_body_is_a_call_that_boto3_takes_or_refused(
         check_refusal(request)
         if request.status == 400:
             assert re.match(r".+: expected .+, got ", request.message, re.DOTALL)
-        told = json.dumps(refuse(event, request, "the-request").body)
+        told = json.dumps(refuse(event, request, "the-request", {}).body)
         assert "the-request" in told
         return
     assert isinstance(request, ModelCall)

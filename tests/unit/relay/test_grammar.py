@@ -123,6 +123,54 @@ def test_what_belongs_to_no_block_opens_none(event: Event) -> None:
     assert _told([event, FAILURE]) == [event, FAILURE]
 
 
+CALL: list[Event] = [ToolStart(0, {}), ToolInput(0, "")]
+
+
+@pytest.mark.parametrize("reason", ["end_turn", "tool_use", "stop_sequence", None])
+def test_a_call_without_input_is_complete_where_the_model_stops_of_itself(reason: Any) -> None:
+    """There are tools that take nothing."""
+    end = Done(reason, {})
+    assert _told([START, *CALL, BlockEnd(0), end]) == [START, *CALL, BlockEnd(0), end]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["max_tokens", "content_filtered", "guardrail_intervened", "malformed_tool_use", "quite_new"],
+)
+def test_a_call_without_input_is_cut_where_the_model_was_stopped(reason: str) -> None:
+    """Nobody is to run a tool on an input that the model had not come to (facts 7 and 8)."""
+    end = Done(reason, {})
+    cut = BlockEnd(0, complete=False)
+    assert _told([START, *CALL, BlockEnd(0), end]) == [START, *CALL, cut, end]
+    new = Unknown("new", b"", b"")
+    assert _told([START, *CALL, BlockEnd(0), new, end]) == [START, *CALL, new, cut, end]
+    other: list[Event] = [ToolStart(1, {}), BlockEnd(1)]
+    told: list[Event] = [START, *CALL, BlockEnd(0), other[0], BlockEnd(1, complete=False), end]
+    assert _told([START, *CALL, BlockEnd(0), *other, end]) == told
+    begun: list[Event] = [
+        *CALL,
+        ToolInput(0, "{"),
+        BlockEnd(0),
+    ]  # which is no JSON: everyone can tell
+    assert _told([START, *begun, end]) == [START, *begun, end]
+
+
+@pytest.mark.parametrize("piece", PIECES, ids=lambda piece: type(piece).__name__)
+def test_a_call_without_input_is_over_when_the_model_goes_on(piece: Event) -> None:
+    """With whatever it goes on, in the order in which it was said."""
+    told = _told(iter([START, *CALL, BlockEnd(0), piece, BlockEnd(1), Done("max_tokens", {})]))
+    assert told[: len(CALL) + 3] == [START, *CALL, BlockEnd(0), piece]
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_call_without_input_is_cut_where_the_stream_fails(*, raises: bool) -> None:
+    """Whether it was complete nobody will know."""
+    error = transport_error("truncated")
+    failed: list[Any] = [error] if raises else [Failure(error, USAGE)]
+    told = _told(_stream(START, *CALL, BlockEnd(0), *failed))
+    assert told == [START, *CALL, BlockEnd(0, complete=False), Failure(error, USAGE)]
+
+
 def test_blocks_are_closed_in_the_order_in_which_they_began() -> None:
     """Those that are over already are not closed again; one that goes on after its end is."""
     pieces: list[Event] = [Text(2, "a"), Text(0, "b"), Text(2, "c"), Text(1, "d")]

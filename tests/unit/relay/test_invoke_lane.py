@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from relay.errors import UpstreamError, transport_error
-from relay.events import Chunk, Done, Unknown
-from relay.lanes import invoke_events
+from relay.events import Chunk, Done, Forwarded, Unknown
+from relay.lanes import invoke_events, invoke_frames
 from tests.frames import LAST_CHUNK, METRICS, chunk, event, exception
 from tests.unit.relay.lane_reader import START, code_of, failure, invoke, stream
 
@@ -173,8 +173,10 @@ def test_metrics_without_counts_are_the_end_too() -> None:
 
 @pytest.mark.parametrize("body", [{}, {"bytes": 5}, {"bytes": "no base64!"}, [], b"x", b""])
 def test_a_chunk_without_bytes_is_damage(body: Any) -> None:
-    """A chunk that carries no base64 ends the stream as damaged."""
-    _, end = invoke(event("chunk", body), LAST_CHUNK)
+    """A chunk that carries no base64 ends the stream as damaged; the first one before it has begun."""
+    (end,) = invoke(event("chunk", body), LAST_CHUNK)
+    assert code_of(end) == "corrupt"
+    *_, end = invoke(chunk(b"{}"), event("chunk", body), LAST_CHUNK)
     assert code_of(end) == "corrupt"
 
 
@@ -209,3 +211,53 @@ def test_base64_is_that_of_the_standard() -> None:
     assert invoke(event("chunk", {"bytes": "+//+"}))[1] == Chunk(
         document, event("chunk", {"bytes": "+//+"})
     )
+
+
+OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "private"}}
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "status"),
+    [
+        (OVERLOADED, "service_unavailable", 503),
+        ({"type": "error", "error": {"type": "rate_limit_error"}}, "throttling", 429),
+        ({"type": "error", "error": {"type": "timeout_error"}}, "model_timeout", 408),
+        ({"type": "error", "error": {"type": "api_error"}}, "model_stream_error", 424),
+        ({"type": "error", "error": {"type": ["new"]}}, "model_stream_error", 424),
+        ({"type": "error", "error": "new"}, "model_stream_error", 424),
+        ({"type": "error"}, "model_stream_error", 424),
+        (b' { "type" : "error" ', "model_stream_error", 424),
+    ],
+)
+@pytest.mark.parametrize("lane", [invoke_events, invoke_frames])
+def test_a_models_own_error_is_the_end(lane: Any, said: Any, code: str, status: int) -> None:
+    """It is one failure, under one code, whatever comes after it, and has a status where it is the first."""
+    begun = chunk({"type": "message_start"})
+    if lane is invoke_frames and isinstance(said, bytes):
+        said = b'{"type":"error"'  # in base64 it is looked for as models write it
+    if lane is invoke_frames and isinstance(said, dict):
+        said = json.dumps(said, separators=(",", ":")).encode()
+    (end,) = lane(stream((chunk(said), LAST_CHUNK)), START, {})
+    assert (code_of(end), failure(end).error.status) == (code, status)
+    assert "private" not in str(failure(end).error.told())
+    _, first, end = lane(stream((begun, chunk(said), LAST_CHUNK)), START, {})
+    assert (type(first) in {Chunk, Forwarded}, code_of(end), failure(end).frame) == (
+        True,
+        code,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"type": "errors"},
+        {"error": {"type": "error"}},
+        {"kind": 1, "type": "error"},
+        [{"type": "error"}],
+    ],
+)
+def test_what_only_speaks_of_errors_is_none(document: Any) -> None:
+    """A model may say the word."""
+    data = chunk(document)
+    assert isinstance(invoke(data, LAST_CHUNK)[1], Chunk)

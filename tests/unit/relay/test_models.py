@@ -139,6 +139,37 @@ def test_a_model_tells_whose_it_is(model: str, whose: str) -> None:
     assert models.family(model) == whose
 
 
+PROFILES = Settings.from_environment(
+    {"RIVULET_MODEL_IDS": f"{ARN}a={NOVA},{ARN}b,{NOVA}", "RIVULET_FALLBACK_MODEL_IDS": CLAUDE}
+)
+FOUNDATION = "arn:aws:bedrock:us-east-1::foundation-model/"
+SYSTEM_DEFINED = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/"
+
+
+@pytest.mark.parametrize(
+    ("model", "other", "same", "akin"),
+    [
+        (NOVA, NOVA[3:], True, True),
+        (NOVA, f"{ARN}a", True, True),
+        (NOVA, f"{SYSTEM_DEFINED}global.{NOVA[3:]}", True, True),
+        (f"{FOUNDATION}{NOVA[3:]}", f"{ARN}a", True, True),
+        (NOVA, "amazon.nova-pro-v1:0", False, True),
+        (f"{ARN}a", "eu.amazon.nova-pro-v1:0", False, True),
+        (NOVA, CLAUDE, False, False),
+        (f"{ARN}a", CLAUDE, False, False),
+        (f"{ARN}b", NOVA, False, False),
+        (f"{ARN}b", f"{ARN}c", False, False),
+        (f"{ARN}b", f"{ARN}b", True, True),
+    ],
+)
+def test_models_are_compared_behind_their_profiles(
+    model: str, other: str, *, same: bool, akin: bool
+) -> None:
+    """By what a profile was copied from, and by the id within an ARN; where that is unknown, by the ARN."""
+    assert models.is_same(model, other, PROFILES) == models.is_same(other, model, PROFILES) == same
+    assert models.is_akin(model, other, PROFILES) == models.is_akin(other, model, PROFILES) == akin
+
+
 def test_openais_list_is_what_its_client_reads() -> None:
     """Each model is one by the types of the client, strictly."""
     listed: Any = models.openai_list(SETTINGS)

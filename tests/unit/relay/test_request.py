@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -16,7 +18,7 @@ from relay import __version__, formats
 from relay.errors import RequestError
 from relay.http_request import is_http
 from relay.model_call import ModelCall, Reply, Request
-from relay.request import read_request
+from relay.request import _ROUTES, read_request
 from relay.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,7 +126,10 @@ def test_converses_own_request_is_taken_as_it_is() -> None:
         ({"prompt": ["hi"]}, "prompt: expected text that is not blank, got a list of 1"),
         ({"messages": []}, "messages: expected a list of at least one message, got a list of 0"),
         ({"messages": None}, "messages: expected a list of at least one message, got null"),
-        ({**PROMPT, "Prompt": "a"}, "Prompt: expected one of modelId, messages, system, "),
+        ({**PROMPT, "Prompt": "a"}, "Prompt: expected one of prompt, modelId, messages, system, "),
+        ({"promt": "a"}, "promt: expected one of prompt, modelId, messages, system, "),
+        ({"promt": "a"}, ", outputConfig, got an unknown field"),
+        ({**PROMPT, "modelid": CLAUDE}, "modelid: expected one of prompt, modelId, messages, "),
         ({**PROMPT, "modelId": None}, "modelId: expected text, got null"),
         ({**PROMPT, "inferenceConfig": {"maxTokens": -1}}, "inferenceConfig.maxTokens: expected"),
     ],
@@ -174,7 +179,7 @@ def test_a_model_that_is_not_allowed_does_not_exist() -> None:
     ):
         assert (error.status, error.code) == (404, "model_not_found")
         assert error.message == (
-            "modelId: expected a model that this deployment allows, got other.model"
+            "modelId: expected a model that this deployment allows (GET /v1/models lists them), got other.model"
         )
 
 
@@ -205,6 +210,18 @@ def test_an_unknown_path_is_a_404(path: str) -> None:
     error = _refusal(path=path)
     assert (error.status, error.code) == (404, "not_found")
     assert error.message == f"There is nothing at {path or '/'}."
+
+
+def test_the_readme_has_every_route() -> None:
+    """Each of its paths is one route, by the method that stands there, and there are no others."""
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("| route | calls |")[2].partition("\n\n")[0]
+    found = []
+    for method, first, others in re.findall(r"^\| `([A-Z]+) (\S+)`(.*?) \|", table, re.MULTILINE):
+        of_model = "/model/{modelId}" if first.startswith("/model/") else ""
+        for path in (first, *(f"{of_model}{other}" for other in re.findall(r"`(\S+)`", others))):
+            found += [r for r in _ROUTES if r[0] == method and r[1].fullmatch(path)]
+    assert sorted(map(id, found)) == sorted(map(id, _ROUTES))
 
 
 @pytest.mark.parametrize("path", ["/stream", INVOKE_PATH, "/v1/models"])
@@ -427,6 +444,13 @@ def test_a_direct_invocation_that_is_nested_too_deeply_is_refused() -> None:
     for _ in range(200):
         event = {"prompt": [event]}
     with pytest.raises(RequestError, match="expected JSON, got something that is nested too"):
+        _read(event)
+
+
+def test_a_direct_invocation_has_finite_numbers() -> None:
+    """Lambda lets ``1e999`` pass, of which Python makes what JSON cannot say."""
+    event = json.loads('{"prompt":"a","additionalModelRequestFields":{"k":[1e999]}}')
+    with pytest.raises(RequestError, match="expected JSON, got something with no finite number"):
         _read(event)
 
 

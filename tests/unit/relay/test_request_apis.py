@@ -83,7 +83,9 @@ def test_an_unknown_model_is_told_in_the_apis_own_shape(path: str) -> None:
     headers, body = told(path, {**BODY[path], "model": "gpt-5"})
     error = _error(path, body)
     assert headers["x-should-retry"] == "false"
-    message = "model: expected a model that this deployment allows, got gpt-5"
+    message = (
+        "model: expected a model that this deployment allows (GET /v1/models lists them), got gpt-5"
+    )
     assert (error["message"], error["code"]) == (message, "model_not_found")
     if path in OPENAIS:
         assert body.keys() == {"error"}
@@ -185,7 +187,7 @@ def test_errors_are_told_in_the_shape_of_whoever_asks(
 ) -> None:
     """By the path, and where two APIs share one, by the header that Anthropic's clients send."""
     event = {**url_event("/x", {}, headers=headers), "rawPath": path}
-    refusal = refuse(event, error, "the-request")
+    refusal = refuse(event, error, "the-request", {})
     body = json.loads(json.dumps(refusal.body))
     if shape == "openai":
         assert body.keys() == {"error"}
@@ -206,7 +208,7 @@ def test_errors_are_told_in_the_shape_of_whoever_asks(
 def test_an_event_may_have_any_headers(headers: Any) -> None:
     """An error is told whatever the event is like."""
     event = {**url_event("/v1/models"), "headers": headers}
-    refuse(event, RequestError(400, "invalid_event", "no"), "the-request")
+    refuse(event, RequestError(400, "invalid_event", "no"), "the-request", {})
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_an_event_may_have_any_headers(headers: Any) -> None:
 def test_any_event_is_refused_somehow(event: Any) -> None:
     """What is no HTTP request, too."""
     error = RequestError(400, "invalid_request", "no")
-    assert refuse(event, error, "r").body == {"error": {**error.told(), "request_id": "r"}}
+    assert refuse(event, error, "r", {}).body == {"error": {**error.told(), "request_id": "r"}}
 
 
 @pytest.mark.parametrize(

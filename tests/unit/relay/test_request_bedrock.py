@@ -221,7 +221,7 @@ def test_a_model_that_is_not_allowed_is_an_aws_sdks_404(operation: str) -> None:
     """In the header from which an SDK takes its exception, and with the message beside the error."""
     headers, body = told(_path(operation, "arn:other"), {})
     assert headers == {"x-amzn-errortype": "ResourceNotFoundException"}
-    message = "modelId: expected a model that this deployment allows, got arn:other"
+    message = "modelId: expected a model that this deployment allows (GET /v1/models lists them), got arn:other"
     assert body == {
         "error": {
             "code": "model_not_found",

@@ -15,6 +15,8 @@ def test_everything_but_the_models_has_a_default() -> None:
         copied_from={},
         model_aliases={},
         fallback_model_ids=(),
+        system_tools=(),
+        s3_uris=(),
         max_request_bytes=6 * 1024 * 1024,
         max_messages=1000,
         max_tokens=None,
@@ -45,7 +47,9 @@ def test_each_setting_is_read_from_its_variable() -> None:
     environment = {
         "RIVULET_MODEL_IDS": " a.model, arn:aws:bedrock:x:1:inference-profile/b = eu.b.model ,,",
         "RIVULET_MODEL_ALIASES": "gpt-4o=a.model, b = arn:aws:bedrock:x:1:inference-profile/b",
-        "RIVULET_FALLBACK_MODEL_IDS": "c.model , a.model",
+        "RIVULET_FALLBACK_MODEL_IDS": "c.model , a.model, arn:aws:bedrock:x:1:inference-profile/d=d.model",
+        "RIVULET_SYSTEM_TOOLS": "nova_grounding, nova_code_interpreter",
+        "RIVULET_S3_URIS": "s3://bucket, s3://other/, s3://third/prefix",
         "RIVULET_MAX_REQUEST_BYTES": "1000",
         "RIVULET_MAX_MESSAGES": "20",
         "RIVULET_MAX_TOKENS": "4096",
@@ -74,9 +78,14 @@ def test_each_setting_is_read_from_its_variable() -> None:
     assert environment.keys() >= {f"RIVULET_{name.upper()}" for name in named}
     assert Settings.from_environment(environment) == Settings(
         model_ids=("a.model", "arn:aws:bedrock:x:1:inference-profile/b"),
-        copied_from={"arn:aws:bedrock:x:1:inference-profile/b": "eu.b.model"},
+        copied_from={
+            "arn:aws:bedrock:x:1:inference-profile/b": "eu.b.model",
+            "arn:aws:bedrock:x:1:inference-profile/d": "d.model",
+        },
         model_aliases={"gpt-4o": "a.model", "b": "arn:aws:bedrock:x:1:inference-profile/b"},
-        fallback_model_ids=("c.model", "a.model"),
+        fallback_model_ids=("c.model", "a.model", "arn:aws:bedrock:x:1:inference-profile/d"),
+        system_tools=("nova_grounding", "nova_code_interpreter"),
+        s3_uris=("s3://bucket/", "s3://other/", "s3://third/prefix"),
         max_request_bytes=1000,
         max_messages=20,
         max_tokens=4096,
@@ -100,6 +109,19 @@ def test_each_setting_is_read_from_its_variable() -> None:
         budget_table="budgets",
         cors_origins=("https://a.example.com", "https://b.example.com"),
     )
+
+
+def test_a_profile_in_both_lists_need_tell_its_source_once() -> None:
+    """Whichever list says what it was copied from; the models that callers may use have the say."""
+    for first, second, source in (
+        ("p", "p=a.b", "a.b"),
+        ("p=a.b", "p", "a.b"),
+        ("p=a.b", "p=a.c", "a.b"),
+    ):
+        told = {"RIVULET_MODEL_IDS": first, "RIVULET_FALLBACK_MODEL_IDS": second}
+        settings = Settings.from_environment(told)
+        assert (settings.model_ids, settings.fallback_model_ids) == (("p",), ("p",))
+        assert settings.copied_from == {"p": source}
 
 
 def test_blank_is_not_set() -> None:

@@ -70,5 +70,5 @@ def refusal_of(*args: Any, settings: Settings = SETTINGS, **kwargs: Any) -> Requ
 def told(*args: Any, settings: Settings = SETTINGS, **kwargs: Any) -> tuple[Any, Any]:
     """Return the headers and the body with which an event is refused."""
     error = refusal_of(*args, settings=settings, **kwargs)
-    refusal = refuse(url_event(*args, **kwargs), error, "the-request")
+    refusal = refuse(url_event(*args, **kwargs), error, "the-request", {})
     return refusal.headers, refusal.body

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 URL = {"http": {"method": "GET"}, "apiId": "a", "domainName": "a.lambda-url.eu-west-1.on.aws"}
 HTTP_API = {"http": {}, "apiId": "a", "domainName": "a.execute-api.eu-west-1.amazonaws.com"}
 HTTP_API_WITH_A_DOMAIN = {"http": {}, "apiId": "a", "domainName": "api.example.com"}
+ODD_NAMES: list[Any] = [5, ["a"], {}, None, ""]
+ODD = [{"http": {}, "domainName": name, "apiId": "a"} for name in ODD_NAMES]
 EMULATOR: dict[str, Any] = {"http": {}, "apiId": None, "domainName": "localhost"}
 REST_API = {"httpMethod": "GET", "domainName": "a.execute-api.eu-west-1.amazonaws.com"}
 LOAD_BALANCER = {"elb": {"targetGroupArn": "arn"}}
@@ -86,9 +88,9 @@ def test_streamed(event: Any, *, over_http: bool) -> None:
     assert len(body.heads) == 1
 
 
-@pytest.mark.parametrize("context", [HTTP_API, HTTP_API_WITH_A_DOMAIN, LOAD_BALANCER])
+@pytest.mark.parametrize("context", [HTTP_API, HTTP_API_WITH_A_DOMAIN, LOAD_BALANCER, *ODD])
 def test_a_way_in_that_cannot_stream(context: Any) -> None:
-    """An HTTP API and a load balancer take a whole answer only, and get one."""
+    """An HTTP API and a load balancer take a whole answer only, and get one; so does what nobody knows."""
     with _streaming() as opener:
         assert hello({"requestContext": context}, "me") == HELLO
     assert opener.bodies == []

@@ -58,6 +58,10 @@ export async function useChatOnAPage(asked) {
         [{ text: asked.toolsQuestion }, { text: 'Whole this time, useChat!' }],
         { sendAutomaticallyWhen: undefined },
       ),
+    'not begun': () =>
+      converse(asked, { tools, maxOutputTokens: asked.beforeInput }, [{ text: asked.toolsQuestion }], {
+        sendAutomaticallyWhen: undefined,
+      }),
     document: () =>
       converse(asked, {}, [{ text: 'What does the report say to useChat?', files: [pdf] }]),
     short: () => converse(asked, { maxOutputTokens: 3 }, [{ text: asked.question }]),

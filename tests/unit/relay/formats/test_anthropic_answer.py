@@ -143,10 +143,8 @@ def test_a_stream_to_the_byte() -> None:
         (
             [RedactedReasoning(0, "AAEC"), RedactedReasoning(0, "AwQF"), BlockEnd(0)],
             [
-                _begin(0, type="redacted_thinking", data="AAEC"),
+                _begin(0, type="redacted_thinking", data="AAECAwQF"),
                 _end(0),
-                _begin(1, type="redacted_thinking", data="AwQF"),
-                _end(1),
             ],
         ),
         (
@@ -425,7 +423,14 @@ def test_a_failure_in_mid_stream_is_an_exception(failed: Any, type_: str) -> Non
         BlockEnd(0, complete=False),
         Failure(failed, {"inputTokens": 3}),
     ]
-    told = {"type": type_, "details": {"error_code": failed.code}, **failed.told()}
+    usage = {
+        "input_tokens": 3,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "output_tokens": 0,
+    }
+    details = {"error_code": failed.code}
+    told = {"type": type_, "details": details, **failed.told(), "usage": usage}
     assert _said(events)[1:] == [
         _begin(0, type="text", text=""),
         _delta(0, "text_delta", text="a"),

@@ -42,6 +42,7 @@ CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 NOVA = "amazon.nova-lite-v1:0"
 MODEL = botocore.session.get_session().get_service_model("bedrock-runtime")
 START = Start("a.model", "r1")
+STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 OWN_VERSION = {"anthropic_version": "bedrock-2023-05-31"}
 METRICS = {"inputTokenCount": 3, "outputTokenCount": 5}
 
@@ -270,7 +271,7 @@ def test_a_document_without_a_type_has_no_name(document: bytes, event: bytes) ->
     """It is not lost, and Anthropic's client, which goes by names, passes over it."""
     events: list[Event] = [START, Chunk(document), Done(None, {})]
     asked = _read(CLAUDE, stream=True)
-    assert _wire(asked, events) == event
+    assert _wire(asked, events) == event + STOP
     around = [_wire(asked, [Chunk(json.dumps(BEGIN).encode())]), event]
     assert streamed(around).id == "msg_bdrk_1"
 
@@ -318,13 +319,15 @@ def test_a_failure_between_a_models_documents_is_an_exception() -> None:
     assert (raised.type, raised.error_code) == ("rate_limit_error", "throttling")
 
 
-def test_a_models_own_error_is_the_only_one() -> None:
-    """Where the model itself has told an error, the end of the stream does not bring another."""
-    error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
-    events = [*_documents(BEGIN, error)[:-2], Failure(transport_error("truncated"))]
-    wire = _wire(_read(CLAUDE, stream=True), events)
-    assert wire.count(b"event: error\n") == 1
-    assert failure([wire]).type == "overloaded_error"
+def test_a_complete_answer_ends_as_anthropics_do() -> None:
+    """With ``message_stop``, whether the model has said it or only Bedrock has counted, and it comes last."""
+    asked = _read(CLAUDE, stream=True)
+    stop, delta = (json.dumps(said).encode() for said in ({"type": "message_stop"}, DELTA))
+    for documents in ([delta], [delta, stop], [stop, delta]):
+        wire = _wire(asked, [START, *map(Chunk, documents), Done(None, {})])
+        assert wire.startswith(b"event: message_delta\n")
+        assert wire.count(b"event: message_stop\n") == 1
+        assert json.loads(wire.split(b"data: ")[-1]) == {"type": "message_stop"}
 
 
 def test_a_failure_may_come_alone() -> None:
@@ -357,7 +360,7 @@ def _is_stop(document: bytes) -> bool:
 def test_any_documents_come_through_in_order(documents: list[bytes], end: Done | Failure) -> None:
     """Whatever they are, each is one event with just what it says, in order, and a failure is the one last event.
 
-    The model's own end, and what follows it, is not told where it was none.
+    The model's own end is the last, and is not told where it was none.
     """
     unknown = Unknown("new", b"{}", b"")
     wire = _wire(_read(CLAUDE, stream=True), [START, *map(Chunk, documents), unknown, end])
@@ -369,8 +372,9 @@ def test_any_documents_come_through_in_order(documents: list[bytes], end: Done |
         last = read.pop()
         assert last.event == "error"
         assert json.loads(last.data)["error"]["code"] == "truncated"
-        stops = [n for n, d in enumerate(documents) if _is_stop(d)]
-        documents = documents[: stops[0]] if stops else documents
+    pieces = [document for document in documents if not _is_stop(document)]
+    stops = [b'{"type":"message_stop"}', *(d for d in documents if _is_stop(d))]
+    documents = pieces if isinstance(end, Failure) else [*pieces, stops[-1]]
     assert len(read) == len(documents)
     for event, document in zip(read, documents, strict=True):
         said = json.loads(event.data)
@@ -425,7 +429,7 @@ def test_a_refusal_is_anthropics_exception(
     raised: type[anthropic.APIStatusError],
 ) -> None:
     """By its status, with its type, its code and the request's id where the client looks for them."""
-    refusal = api.refuse(error, "r1")
+    refusal = api.refuse(error, "r1", {})
     assert refusal.body == {
         "type": "error",
         "error": {

@@ -641,7 +641,7 @@ def test_a_refusal_is_the_clients_own_exception(
     error: RelayError, raised: type[openai.APIStatusError], type_: str
 ) -> None:
     """By its status; with our code, OpenAI's type and the caller's field, and word on whether to try again."""
-    headers, body = API.refuse(error, "r-1")
+    headers, body = API.refuse(error, "r-1", {})
     assert headers == {"x-should-retry": "true" if error.retryable else "false"}
     with (
         _client(json.dumps(body).encode(), error.status, headers) as client,
@@ -664,7 +664,7 @@ def test_a_refusal_is_the_clients_own_exception(
 def test_the_client_tries_again_where_it_may_help(retryable: bool, calls: int) -> None:  # noqa: FBT001  # a flag it is
     """Whatever it would make of the status: 424 is no reason to retry by itself, 502 is one."""
     error = RelayError(424 if retryable else 502, "x", "?", retryable=retryable)
-    headers, body = API.refuse(error, "r-1")
+    headers, body = API.refuse(error, "r-1", {})
     seen = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:

@@ -466,7 +466,9 @@ def test_every_event_is_in_the_table() -> None:
         ("tool_use", "completed", None),
         ("stop_sequence", "completed", None),
         (None, "completed", None),
-        ("quite_new", "completed", None),
+        ("quite_new", "incomplete", "quite_new"),
+        ("malformed_model_output", "incomplete", "malformed_model_output"),
+        ("malformed_tool_use", "incomplete", "malformed_tool_use"),
         ("max_tokens", "incomplete", "max_output_tokens"),
         ("model_context_window_exceeded", "incomplete", "max_output_tokens"),
         ("content_filtered", "incomplete", "content_filter"),
@@ -489,7 +491,8 @@ def test_why_the_model_stopped(stop_reason: str | None, status: str, why: str | 
     assert response["incomplete_details"] == (why and {"reason": why})
     assert [item["status"] for item in response["output"]] == ["completed", status]
     assert response == _whole(*events)
-    is_response.validate_python(response, strict=True)
+    if why in {None, "max_output_tokens", "content_filter"}:  # others are Bedrock's own words
+        is_response.validate_python(response, strict=True)
 
 
 def test_nothing_at_all_may_be_said() -> None:
@@ -680,7 +683,7 @@ def test_an_error_before_the_stream_is_an_exception(
     error: RelayError, raised: type[openai.APIStatusError]
 ) -> None:
     """Each status is the exception that its client knows it by, with our code and message."""
-    headers, body = API.refuse(error, "r-1")
+    headers, body = API.refuse(error, "r-1", {})
     data = json.dumps(body).encode()
     with _client(data, error.status, headers) as client, pytest.raises(raised) as caught:
         client.responses.create(model="m", input="hi")

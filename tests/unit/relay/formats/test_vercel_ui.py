@@ -231,7 +231,7 @@ def test_what_cannot_be_honoured_is_refused_by_its_name(body: Any, message: str)
 
 def test_a_refusal_is_rivulets_own() -> None:
     """``useChat`` gives the body as its error's message: code, message and the id to ask about."""
-    headers, body = API.refuse(bedrock_error("ThrottlingException"), "r1")
+    headers, body = API.refuse(bedrock_error("ThrottlingException"), "r1", {})
     assert headers == {"x-should-retry": "true"}
     assert body == {
         "error": {
@@ -241,7 +241,7 @@ def test_a_refusal_is_rivulets_own() -> None:
             "request_id": "r1",
         }
     }
-    headers, _ = API.refuse(limit_error("response_too_large"), "r1")
+    headers, _ = API.refuse(limit_error("response_too_large"), "r1", {})
     assert headers == {"x-should-retry": "false"}
 
 

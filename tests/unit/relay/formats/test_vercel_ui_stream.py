@@ -448,17 +448,22 @@ def test_a_failure_is_the_one_end() -> None:
     """All parts are ended, then the error says its code and its message, and no finish is made up."""
     error = bedrock_error("throttlingException", "arn:aws:bedrock:secret")
     told = _told(Text(0, "a"), BlockEnd(0, complete=False), Failure(error))
-    assert told[-3:] == [
+    assert told[-4:] == [
         {"type": "text-end", "id": "text-1"},
+        {"type": "message-metadata", "messageMetadata": {"error": error.told()}},
         {"type": "error", "errorText": "throttling: Bedrock is throttling this deployment."},
         "[DONE]",
     ]
 
 
 def test_a_failure_tells_what_was_counted() -> None:
-    """The usage so far is in the message's metadata before the error, after which nobody reads."""
-    usage, error, _ = _told(Failure(transport_error("truncated"), USAGE))
-    assert usage == {"type": "message-metadata", "messageMetadata": {"usage": COUNTED}}
+    """The usage so far is in the message's metadata before the error, after which nobody reads; so is the error."""
+    failed = bedrock_error("modelStreamErrorException", original_status=529)
+    metadata, error, _ = _told(Failure(failed, USAGE))
+    about = {"usage": COUNTED, "error": failed.told()}
+    assert metadata == {"type": "message-metadata", "messageMetadata": about}
+    assert about["error"]["retryable"] is True
+    assert about["error"]["original_status"] == 529
     assert error["type"] == "error"
 
 
