@@ -16,6 +16,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 export CDK_DISABLE_VERSION_CHECK := 1
 CDK := node_modules/.bin/cdk
 NODE_SERVES = command -v npm >/dev/null && node --version 2>/dev/null | grep -qE '^v(2[2-9]|[3-9][0-9])\.'
+BRING_NODE = $(NODE_SERVES) || { echo "installing Node.js into $(VENV) ..." && $(PIP_INSTALL) -r requirements/node.txt; }
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 # What the function runs on in Lambda: the tests run on it, too, where it is present.
 TARGET_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python3.13) $(shell command -v python3.13))
@@ -23,7 +24,7 @@ TARGET_READY := $(if $(TARGET_PYTHON),.venv-3.13/.target)
 
 .DEFAULT_GOAL := help
 .PHONY: help run serve install test check format lint types coverage target bench lock clean
-.PHONY: synth diff deploy destroy smoke judges prepare format-check
+.PHONY: synth diff deploy destroy smoke judges prepare format-check node
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,21 +38,21 @@ run: $(VENV)/.local  ## start the function here, send it PROMPT, print the answe
 serve: $(VENV)/.local  ## keep the function up at http://127.0.0.1:PORT, with curl lines to try; LOCAL="--real ..."
 	@$(BIN)/python -m local serve --port $(PORT) $(LOCAL)
 
-install: $(VENV)/.dev  ## everything for developing and deploying
+install: $(VENV)/.dev node  ## everything for developing and deploying
 
-deploy: $(VENV)/.deploy  ## deploy with your AWS credentials; CHOICES="-c key=value ..."
+deploy: node  ## deploy with your AWS credentials; CHOICES="-c key=value ..."
 	@$(CDK) deploy $(CHOICES)
 
-diff: $(VENV)/.deploy  ## show what deploying would change
+diff: node  ## show what deploying would change
 	@$(CDK) diff $(CHOICES)
 
-destroy: $(VENV)/.deploy  ## remove what was deployed
+destroy: node  ## remove what was deployed
 	@$(CDK) destroy $(CHOICES)
 
 smoke: $(VENV)/.local  ## check a deployed URL=https://…, as only AWS itself can be checked; SMOKE="--stack Rivulet ..."
 	@$(BIN)/python -m smoke $(if $(URL),--url "$(URL)") $(SMOKE)
 
-synth: $(VENV)/.deploy  ## make the CloudFormation template; needs no AWS account
+synth: node  ## make the CloudFormation template; needs no AWS account
 	@$(CDK) synth $(CHOICES)
 
 test: $(VENV)/.dev  ## all tests; those that need other software say so where it is absent
@@ -122,13 +123,18 @@ $(VENV)/.local: requirements/local.txt | $(VENV)/bin/python
 	@$(PIP_INSTALL) -r requirements/local.txt
 	@touch $@
 
+# A plain command make starts by itself, and 3.81, which macOS has, looks for it on its own PATH only: hence the exec.
 $(VENV)/.deploy: requirements/deploy.txt requirements/function.txt requirements/node.txt package-lock.json | $(VENV)/bin/python
 	@echo "installing what deploying takes into $(VENV), node_modules and build ..."
 	@$(PIP_INSTALL) -r requirements/deploy.txt
-	@$(NODE_SERVES) || $(PIP_INSTALL) -r requirements/node.txt
-	@npm ci --no-audit --no-fund --loglevel=error
+	@$(BRING_NODE)
+	@exec npm ci --no-audit --no-fund --loglevel=error
 	@$(BIN)/python -m infra.package
 	@touch $@
+
+# No stamp knows that the machine's Node.js is gone, or that more is asked of it than when all was installed.
+node: $(VENV)/.deploy
+	@$(BRING_NODE)
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.local $(VENV)/.deploy
 	@echo "installing the developers' requirements into $(VENV) ..."

@@ -3,7 +3,8 @@
 A model is configured by what Bedrock is called with: a foundation model's id, an inference profile's
 id, or an ARN. What a role must be allowed differs by kind (facts 21, 22), so each is resolved to the
 ARN that is invoked and the ARNs that a profile reaches behind it. ARNs are CloudFormation templates
-(`${AWS::Partition}`), so that one synthesised stack is right in every account, region and partition.
+(`${AWS::Partition}`), so that one synthesised stack is right in every account, region and partition,
+and have CDK's tokens in them where something of the same app's was named.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from infra.cdk_tokens import ACCOUNT, ANY, PARTITION, REGION, TOKEN, has_token, longest, some
 from infra.shipped import load
 
 if TYPE_CHECKING:
@@ -44,23 +46,19 @@ APPLICATION_PROFILE = "application-inference-profile"
 # No `*` and no `?`: in a policy they would be wildcards.
 _ID = re.compile(r"[A-Za-z0-9-]+\.[A-Za-z0-9-]+(?:[.:][A-Za-z0-9-]+)*")
 _ARN = re.compile(
-    r"arn:(?P<partition>aws[a-z-]*):bedrock:(?P<region>[a-z0-9-]+):(?P<account>\d{12})?:"
-    r"(?P<type>[a-z-]+)/(?P<id>[A-Za-z0-9-]+(?:[.:/][A-Za-z0-9-]+)*)"
+    rf"arn:(?P<partition>{PARTITION}):bedrock:(?P<region>{REGION}):(?P<account>{ACCOUNT})?:"
+    rf"(?P<type>[a-z-]+)/(?P<id>[A-Za-z0-9-]+(?:[.:/][A-Za-z0-9-]+)*|{ANY})"
 )
+_GUARDRAIL_ID = re.compile(rf"{some('a-z0-9')}+")
 _GUARDRAIL_PROFILE = re.compile(r"[a-z-]+\.guardrail\.v\d+:\d+")
 # Amazon's, of whom all of them are: `nova_grounding`, `nova_code_interpreter`.
 _SYSTEM_TOOL = re.compile(r"nova_[a-z0-9_]{1,59}")
-_S3_URI = re.compile(
-    r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[A-Za-z0-9!_.'()/=@:+&;~-]*))?"
-)
+# Of a bucket's name with a token in it nobody knows the length.
+_BUCKET = rf"[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9]|(?:[a-z0-9.-]*{ANY})+[a-z0-9.-]*"
+_PREFIX = some("A-Za-z0-9!_.'()/=@:+&;~-")
+_S3_URI = re.compile(rf"s3://(?P<bucket>{_BUCKET})(?:/(?P<prefix>{_PREFIX}*))?")
 # Resources in one statement: CDK and `policies` part policies between statements only.
 _MOST_RESOURCES = 10
-# The longest that CloudFormation fills in.
-_FILLED_IN = {
-    "${AWS::Partition}": "aws-iso-b",
-    "${AWS::Region}": "us-isob-central-1",
-    "${AWS::AccountId}": "123456789012",
-}
 LONGEST_POLICY = 6_144  # characters of a managed policy, spaces between words of JSON not counted
 
 _HERE = "arn:${AWS::Partition}:bedrock:${AWS::Region}"
@@ -107,9 +105,7 @@ class Statement:
             "Sid": self.sid,
         }
         text = json.dumps(written, separators=(",", ":"))
-        for placeholder, longest in _FILLED_IN.items():
-            text = text.replace(placeholder, longest)
-        return len(text) + 1  # and the comma after it
+        return len(longest(text)) + 1  # and the comma after it
 
 
 def policies(parts: Iterable[Statement]) -> list[list[Statement]]:
@@ -167,7 +163,10 @@ def _behind_profiles(models: Iterable[Model]) -> Iterator[Statement]:
     Without the condition this would also allow the models to be called directly, in any region. A
     profile routes to its own model alone, so that one statement for several is no wider than one for each.
     """
-    behind = {found.arn: found.reached for found in models}
+    behind: dict[str, tuple[str, ...]] = {}
+    for found in models:
+        if behind.setdefault(found.arn, found.reached) != found.reached:
+            raise ValueError(f"expected one model behind a profile, got two behind {found.arn}")
     for number, profiles in enumerate(_parts(tuple(behind)), 1):
         yield Statement(
             sid=_numbered("InvokeModelsBehindProfiles", number),
@@ -194,10 +193,19 @@ def model(text: str) -> Model:
     """
     model_id, copied, source = text.partition("=")
     arn = _ARN.fullmatch(model_id)
-    if arn and arn["type"] == APPLICATION_PROFILE and arn["account"]:
+    # CloudFormation makes nothing else that can be a model here: what CDK fills in as a whole is one's ARN.
+    if TOKEN.fullmatch(model_id) or (arn and arn["type"] == APPLICATION_PROFILE and arn["account"]):
         return _application_profile(model_id, source)
     if copied:
         raise ValueError("expected '=' only after an application inference profile's ARN")
+    return _model(model_id)
+
+
+def _model(model_id: str) -> Model:
+    """Resolve a model whose id or ARN tells all."""
+    arn = _ARN.fullmatch(model_id)
+    if arn and has_token(arn["id"]):
+        arn = None
     if arn and arn["type"] == PROFILE and arn["account"]:
         return _profile(
             model_id, model_id, arn["id"], partition=arn["partition"], region=arn["region"]
@@ -226,7 +234,7 @@ def guardrail(text: str) -> Guardrail:
     arn = _ARN.fullmatch(named)
     if arn and arn["type"] == "guardrail" and arn["account"]:
         partition, account = arn["partition"], arn["account"]
-    elif re.fullmatch(r"[a-z0-9]+", named):
+    elif _GUARDRAIL_ID.fullmatch(named):
         partition, account = "${AWS::Partition}", "${AWS::AccountId}"
     else:
         raise ValueError("expected a guardrail's id ('gr4f0x1abc2d') or its ARN")
@@ -290,7 +298,7 @@ def _application_profile(arn: str, source: str) -> Model:
         raise ValueError(
             "expected what the profile was copied from, as '<its ARN>=<model id or ARN>'"
         )
-    copied = model(source)
+    copied = _model(source)
     # Tokens are counted for the model itself: by a profile Bedrock knows none.
     return Model(arn, arn, copied.reached or (copied.arn,), copied.counted)
 

@@ -1,17 +1,30 @@
 """CDK's tokens: what stands in a text for what only CloudFormation knows, as an ARN of the same app's.
 
-Most choices are passed on as they are. Where a value's form matters, something of the form that it will
-have stands in for the token, and gives way to it once all is computed: `bedrock_access` needs no CDK.
+Choices are passed on with them. Where a value's form matters, a token may stand for some of its parts, of
+which the patterns here are; all around it is checked as ever. None of this needs CDK.
 """
 
 from __future__ import annotations
 
 import re
 
-TOKEN = re.compile(r"\$\{Token\[([^\]]+)\]\}")
-# As long as any, so that what is computed of lengths is not too little.
-_PROFILE = "arn:aws-iso-b:bedrock:us-isob-central-1:123456789012:application-inference-profile/"
-_STAND_IN = re.compile(rf"(?:{_PROFILE})?cdktoken([0-9a-f]+)z")
+ANY = r"\$\{Token\[[A-Za-z0-9:._-]+\]\}"
+TOKEN = re.compile(ANY)
+_LIST = re.compile(ANY.replace(r"\$", "#", 1))
+
+PARTITION = rf"(?:aws[a-z-]*|{ANY})"
+REGION = rf"(?:[a-z0-9-]|{ANY})+"
+ACCOUNT = rf"(?:\d{{12}}|{ANY})"
+
+# CDK calls the tokens of CloudFormation's own parameters after these.
+_FILLED_IN = re.compile(rf"\$\{{(?:AWS::|Token\[AWS\.)(\w+)[^}}]*\}}|{ANY}")
+_LONGEST = {"Partition": "aws-iso-b", "Region": "us-isob-central-1", "AccountId": "123456789012"}
+LONGEST = "-" * 120  # of anything else: an ARN is about as long
+
+
+def some(characters: str) -> str:
+    """Return the pattern of one of these characters, or of a token in place of any number."""
+    return rf"(?:[{characters}]|{ANY})"
 
 
 def has_token(text: str) -> bool:
@@ -19,20 +32,11 @@ def has_token(text: str) -> bool:
     return bool(TOKEN.search(text))
 
 
-def stood_in(text: str) -> str:
-    """Return a text with an id, such as a guardrail or a bucket has, in place of each token."""
-    return TOKEN.sub(lambda found: f"cdktoken{found[1].encode().hex()}z", text)
+def is_list(text: str) -> bool:
+    """Tell whether CDK has a list to fill in, of whose items nobody knows how many there are."""
+    return bool(_LIST.search(text))
 
 
-def model_stood_in(text: str) -> str:
-    """Return a model with an ARN in place of the token that it begins with.
-
-    It is an application inference profile's: CloudFormation makes nothing else that can be a model here.
-    """
-    token = TOKEN.match(text)
-    return f"{_PROFILE}{stood_in(token[0])}{text[token.end() :]}" if token else text
-
-
-def restored(text: str) -> str:
-    """Return a text with the tokens again that something stood in for."""
-    return _STAND_IN.sub(lambda found: f"${{Token[{bytes.fromhex(found[1]).decode()}]}}", text)
+def longest(text: str) -> str:
+    """Return a text as long as it may become, so that what is computed of lengths is not too little."""
+    return _FILLED_IN.sub(lambda found: _LONGEST.get(found[1], LONGEST), text)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from infra.cdk_tokens import has_token
+from infra.cdk_tokens import ANY, is_list
 from infra.shipped import load
 
 if TYPE_CHECKING:
@@ -124,12 +124,7 @@ def text(pattern: str, expected: str, *, optional: bool = False) -> Callable[[ob
 
 def resource(pattern: str, expected: str) -> Callable[[object], str]:
     """Read a text as `text` does, nothing, or what CDK fills in: a resource may be made in the same app."""
-    typed = text(pattern, expected, optional=True)
-
-    def read(value: object) -> str:
-        return value if isinstance(value, str) and has_token(value) else typed(value)
-
-    return read
+    return text(rf"(?:{pattern})|(?:{ANY})+", expected, optional=True)
 
 
 def texts(
@@ -149,6 +144,8 @@ def texts(
         if len(listed) > most:
             raise ValueError(f"expected at most {most} items")
         for item in listed:
+            if is_list(item):
+                raise ValueError("expected items, not a list whose items only CDK will know")
             try:
                 check(item)
             except ValueError as error:

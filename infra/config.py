@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from infra import bedrock_access, cdk_tokens, choices, config_rules, cors, prices
+from infra import bedrock_access, choices, config_rules, cors, prices
+from infra.cdk_tokens import ACCOUNT, ANY, PARTITION, REGION, some
 from infra.choices import RETENTION
 from infra.config_rules import ConfigError
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["DEFAULT_MODEL_ID", "RETENTION", "Config", "ConfigError"]
+__all__ = ["DEFAULT_MODEL_ID", "DEFAULT_STACK_NAME", "RETENTION", "Config", "ConfigError"]
+
+DEFAULT_STACK_NAME = "Rivulet"
 
 # Amazon's own models need no subscription and no form, and a global profile is callable from
 # regions all over the world: the least that can stand between a new account and its first answer.
@@ -29,27 +32,19 @@ __all__ = ["DEFAULT_MODEL_ID", "RETENTION", "Config", "ConfigError"]
 DEFAULT_MODEL_ID = "global.amazon.nova-2-lite-v1:0"
 
 # Without user, query and fragment: RFC 8414, section 2.
-_ISSUER = r"https://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~!$&'()*+;=:@%/-]*)?"
-_HTTPS = _ISSUER + r"(\?[A-Za-z0-9._~!$&'()*+;=:@%/?-]*)?"
-_SECRET = r"[A-Za-z0-9/_+=.@-]{1,512}|arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}"  # noqa: S105  the pattern of a name
+_HOST = some("A-Za-z0-9.-")
+_PATH = some("A-Za-z0-9._~!$&'()*+;=:@%/-")
+_ISSUER = rf"(https://{_HOST}|{ANY}){_HOST}*(:(\d{{1,5}}|{ANY}))?(/{_PATH}*)?"
+_HTTPS = rf"{_ISSUER}(\?({_PATH}|\?)*)?"
+_WHERE = f"{REGION}:{ACCOUNT}"
+_NAME = some("A-Za-z0-9/_+=.@-")
+_SECRET = rf"{_NAME}{{1,512}}|arn:{PARTITION}:secretsmanager:{_WHERE}:secret:{_NAME}{{1,519}}"
 _DOMAIN = r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]"
-_CERTIFICATE = r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/[A-Za-z0-9-]+"
-_WEB_ACL = (
-    r"arn:aws[a-z-]*:wafv2:[a-z0-9-]+:\d{12}:(global|regional)/webacl/[A-Za-z0-9_-]+/[A-Za-z0-9-]+"
-)
-_TOPIC = r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}"
-
-
-def _model(text: str) -> None:
-    bedrock_access.model(cdk_tokens.model_stood_in(text))
-
-
-def _guardrail(text: str) -> None:
-    bedrock_access.guardrail(cdk_tokens.stood_in(text))
-
-
-def _s3_uri(text: str) -> None:
-    bedrock_access.s3_uri(cdk_tokens.stood_in(text))
+_ID = some("A-Za-z0-9-")
+_WORD = some("A-Za-z0-9_-")
+_CERTIFICATE = rf"arn:{PARTITION}:acm:{_WHERE}:certificate/{_ID}+"
+_WEB_ACL = rf"arn:{PARTITION}:wafv2:{_WHERE}:(global|regional|{ANY})/webacl/{_WORD}+/{_ID}+"
+_TOPIC = rf"arn:{PARTITION}:sns:{_WHERE}:{_WORD}{{1,256}}"
 
 
 def _choice(default: T, read: Callable[[object], T]) -> T:
@@ -66,19 +61,21 @@ class Config:
     """
 
     stack_name: str = _choice(
-        "Rivulet",
+        DEFAULT_STACK_NAME,
         choices.text(r"[A-Za-z][A-Za-z0-9-]{0,127}", "letters, digits and '-', a letter first"),
     )
     # The first is what a request gets that names no model.
-    model_ids: tuple[str, ...] = _choice((DEFAULT_MODEL_ID,), choices.texts(_model, least=1))
+    model_ids: tuple[str, ...] = _choice(
+        (DEFAULT_MODEL_ID,), choices.texts(bedrock_access.model, least=1)
+    )
     # Names that clients insist on, written as `name=model`; a model is named as the function is called with it.
     model_aliases: tuple[str, ...] = _choice((), choices.texts(choices.alias))
     # They answer where the model that was asked for is busy. Callers need not be allowed to name them.
-    fallback_model_ids: tuple[str, ...] = _choice((), choices.texts(_model))
-    guardrail_ids: tuple[str, ...] = _choice((), choices.texts(_guardrail))
+    fallback_model_ids: tuple[str, ...] = _choice((), choices.texts(bedrock_access.model))
+    guardrail_ids: tuple[str, ...] = _choice((), choices.texts(bedrock_access.guardrail))
     # Tools of Bedrock's own and files in S3 that requests may name: none, unless they are chosen.
     system_tools: tuple[str, ...] = _choice((), choices.texts(bedrock_access.system_tool))
-    s3_uris: tuple[str, ...] = _choice((), choices.texts(_s3_uri))
+    s3_uris: tuple[str, ...] = _choice((), choices.texts(bedrock_access.s3_uri))
     # How callers prove who they are. Only `public` lets in whoever comes.
     auth: str = _choice(choices.AUTH[0], choices.one_of(*choices.AUTH))
     # Of an existing secret, by name or ARN; without it the stack makes one.

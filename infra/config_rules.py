@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from infra import prices
-from infra.cdk_tokens import TOKEN, has_token
+from infra.cdk_tokens import LONGEST, TOKEN, longest
 from infra.choices import Settings, function_settings
 from infra.environment import LARGEST, environment, size
 
@@ -68,7 +68,15 @@ def check(config: Config, defaults: Mapping[str, object]) -> None:
 
 
 def _models(config: Config) -> None:
-    """Check the names for models, in the function's own words, and that each has one price."""
+    """Check what profiles were copied from, the names for models in the function's own words, and prices."""
+    sources: dict[str, str] = {}
+    for key in ("model_ids", "fallback_model_ids"):
+        for model, _, source in (text.partition("=") for text in getattr(config, key)):
+            if sources.setdefault(model, source) != source:
+                expected = (
+                    f"each profile with one model that it was copied from, not {model!r} with two"
+                )
+                _refuse(key, expected, getattr(config, key))
     called = ",".join(config.called_model_ids)
     try:
         Settings.from_environment(
@@ -124,12 +132,12 @@ def _front_door(config: Config) -> None:
         if getattr(config, key) and not getattr(config, other):
             _refuse(other, f"a value with {key}", "")
     if door == "cloudfront":
-        if _lacks(config.certificate_arn, ":us-east-1:"):
+        if _lacks(config.certificate_arn, 3, "us-east-1"):
             expected = "a certificate in us-east-1, where CloudFront has its own"
             _refuse("certificate_arn", expected, config.certificate_arn)
-        if _lacks(config.web_acl_arn, ":global/"):
+        if _lacks(config.web_acl_arn, 5, "global"):
             _refuse("web_acl_arn", "one of CLOUDFRONT's scope (global)", config.web_acl_arn)
-    if door == "api-gateway" and _lacks(config.web_acl_arn, ":regional/"):
+    if door == "api-gateway" and _lacks(config.web_acl_arn, 5, "regional"):
         _refuse("web_acl_arn", "one of REGIONAL scope", config.web_acl_arn)
     if door in LONGEST_SILENCE:
         settings = function_settings(config.settings_by_name)
@@ -142,9 +150,11 @@ def _front_door(config: Config) -> None:
                 )
 
 
-def _lacks(arn: str, part: str) -> bool:
-    """Tell whether an ARN is there and has not this part; nobody can tell of one that CDK fills in."""
-    return bool(arn) and not has_token(arn) and part not in arn
+def _lacks(arn: str, number: int, part: str) -> bool:
+    """Tell whether an ARN is there and has another part in this place; nobody can tell of one that CDK fills in."""
+    parts = TOKEN.sub("*", arn).split(":")
+    found = parts[number].partition("/")[0] if len(parts) > number else "*"
+    return "*" not in found and found != part
 
 
 def _capacity(config: Config) -> None:
@@ -157,14 +167,12 @@ def _capacity(config: Config) -> None:
 
 
 def _environment(config: Config) -> None:
-    # An ARN, which CloudFormation fills in, is about as long as this.
-    filled_in = "-" * 120
     variables = environment(
         config,
-        api_keys_secret=filled_in if config.auth == "api-key" else "",
-        budget_table=filled_in if config.daily_tokens else "",
+        api_keys_secret=LONGEST if config.auth == "api-key" else "",
+        budget_table=LONGEST if config.daily_tokens else "",
     )
-    variables = {name: TOKEN.sub(filled_in, text) for name, text in variables.items()}
+    variables = {name: longest(text) for name, text in variables.items()}
     if (taken := size(variables)) > LARGEST:
         raise ConfigError(
             f"model_ids: expected lists that fit, with model_aliases, fallback_model_ids and all else, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from infra.cdk_tokens import has_token
+from infra.cdk_tokens import ANY, some
 from infra.shipped import load
 
 _cors = load("relay.cors")
@@ -13,15 +13,16 @@ REQUEST_HEADERS: tuple[str, ...] = _cors.REQUEST_HEADERS
 RESPONSE_HEADERS: tuple[str, ...] = _cors.RESPONSE_HEADERS
 MAX_AGE_SECONDS: int = _cors.MAX_AGE_SECONDS
 
-_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?")
+_HOST = some("A-Za-z0-9.-")
+_ORIGIN = re.compile(rf"(https?://(\[[0-9a-f:.]+\]|{_HOST}+)|{ANY}{_HOST}*)(:(\d{{1,5}}|{ANY}))?")
 
 
 def origin(text: str) -> str:
-    """Check an origin, of which CDK may fill in the host.
+    """Check an origin, of which CDK may fill in some or all.
 
     Raises:
         ValueError: it is neither an origin nor `*`.
     """
-    if text != "*" and not has_token(text) and not _ORIGIN.fullmatch(text):
+    if text != "*" and not _ORIGIN.fullmatch(text):
         raise ValueError("expected an origin ('https://app.example.com') or '*'")
     return text

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aws_cdk import Aws, Duration, Stack
+from aws_cdk import Aws, Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 
 from infra import graphs
 from infra.graphs import HEIGHT, WIDTH
+from infra.naming import outermost_stack
 from infra.queries import LATEST_FAILURES, LATEST_REFUSALS
 
 if TYPE_CHECKING:
@@ -47,13 +48,16 @@ def make(
     """Make the dashboard.
 
     Dashboards belong to an account and to none of its regions: the name tells the stack's, so that one
-    stack in several regions has several.
+    stack in several regions has several, and the service's where that is another one, so that two
+    functions of a stack have two.
     """
-    stack = Stack.of(scope).stack_name
+    stack = outermost_stack(scope).stack_name
+    # A stack's name has no `_`, so that no other stack's is taken for both, and a dashboard's no dot.
+    service = "" if config.service == stack else f"_{config.service.replace('.', '-')}"
     dashboard = cloudwatch.Dashboard(
         scope,
         "Dashboard",
-        dashboard_name=f"{stack}-{Aws.REGION}",
+        dashboard_name=f"{stack}{service}-{Aws.REGION}",
         default_interval=Duration.hours(3),
     )
     dashboard.add_widgets(_header(stack, config.service, metrics))

@@ -10,20 +10,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from aws_cdk import Annotations, AssetHashType, Duration, Fn, RemovalPolicy
+from aws_cdk import Annotations, AssetHashType, Duration, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra import bedrock_access, cdk_tokens, cors, package
+from infra import bedrock_access, cors, package
 from infra.api_keys import ApiKeys
 from infra.budget_table import BudgetTable
+from infra.cdk_tokens import TOKEN, has_token
 from infra.config import RETENTION, Config
 from infra.dependencies import Target
 from infra.environment import environment
-from infra.nag import acknowledge
-from infra.naming import named_after_stack
+from infra.nag import acknowledge, flat
+from infra.naming import claim_service, id_of, settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +57,8 @@ class BedrockStreamFunction(Construct):
         self, scope: Construct, construct_id: str, *, config: Config | None = None
     ) -> None:
         super().__init__(scope, construct_id)
-        config = named_after_stack(config or Config(), self)
+        config = settled(config or Config(), self)
+        claim_service(self, config.service)
         self.log_group = logs.LogGroup(
             self,
             "Logs",
@@ -113,10 +115,10 @@ class BedrockStreamFunction(Construct):
         self.log_group.grant_write(role)
         called = tuple(dict.fromkeys((*config.model_ids, *config.fallback_model_ids)))
         statements = bedrock_access.statements(
-            map(cdk_tokens.model_stood_in, called),
-            [cdk_tokens.stood_in(_by_id(text)) for text in config.guardrail_ids],
+            called,
+            map(_by_id, config.guardrail_ids),
             config.system_tools,
-            map(cdk_tokens.stood_in, config.s3_uris),
+            config.s3_uris,
         )
         first, *others = bedrock_access.policies(statements)
         for statement in first:
@@ -135,7 +137,7 @@ class BedrockStreamFunction(Construct):
             self.api_keys.grant_read(role)
         if self.budgets:
             self.budgets.grant_count(role)
-        acknowledge(role, _reasons(statements))
+        acknowledge(role, _reasons(statements, Stack.of(role)))
         return role
 
     def _make_function(self, config: Config) -> lambda_.Function:
@@ -227,33 +229,29 @@ def _policy_statement(statement: bedrock_access.Statement) -> iam.PolicyStatemen
 
 
 def _by_id(guardrail: str) -> str:
-    """Return a guardrail that CDK fills in by its id, for nobody can tell here whether it is its ARN."""
+    """Return a guardrail that CDK fills in as a whole by its id."""
     named, profiled, profile = guardrail.partition("=")
-    if not cdk_tokens.has_token(named):
-        return guardrail
-    # Of both, written twice, the second part is the id.
-    parts = Fn.split(":guardrail/", f"{named}:guardrail/{named}")
-    return Fn.select(1, parts) + profiled + profile
+    return id_of(named, "guardrail") + profiled + profile if TOKEN.fullmatch(named) else guardrail
 
 
 def _filled_in(templates: Iterable[str]) -> list[str]:
     """Let CloudFormation fill in the partition, region and account where a template asks for them."""
-    return [_fill_in(cdk_tokens.restored(template)) for template in templates]
+    return [_fill_in(template) for template in templates]
 
 
 def _fill_in(template: str) -> str:
-    if cdk_tokens.has_token(template):  # for which `Fn::Sub` has no place
+    if has_token(template):  # for which `Fn::Sub` has no place
         return re.sub(r"\$\{(AWS::\w+)\}", lambda found: Fn.ref(found[1]), template)
     return Fn.sub(template) if "${" in template else template
 
 
-def _reasons(statements: Iterable[bedrock_access.Statement]) -> dict[str, str]:
+def _reasons(statements: Iterable[bedrock_access.Statement], stack: Stack) -> dict[str, str]:
     """Say of each wildcard in the role why it is there."""
     reasons = {"AwsSolutions-IAM5[Resource::*]": "X-Ray's actions know no resources."}
     for statement in statements:
         for resource in statement.resources:
             if "*" in resource:
-                found = resource.replace("${", "<").replace("}", ">")
+                found = flat(stack.resolve(_fill_in(resource)))
                 reasons[f"AwsSolutions-IAM5[Resource::{found}]"] = (
                     "The files below a prefix, which callers name: only in the chosen bucket."
                     if statement.actions == bedrock_access.FILE_ACTIONS

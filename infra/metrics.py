@@ -201,7 +201,7 @@ def _called(config: Config) -> dict[str, str]:
 def _model(
     model_id: str, source: str, aliases: list[list[str]], price: prices.Price | None
 ) -> Model:
-    is_token = has_token(model_id)
+    is_token = has_token(model_id.rpartition("/")[2])
     if not (is_token or model_id.startswith("arn:")):
         return Model(model_id, model_id, model_id, price)
     resource = Fn.select(1, Fn.split("/", model_id)) if is_token else model_id.rpartition("/")[2]

@@ -6,7 +6,8 @@ without it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from aws_cdk import Acknowledgment, Validations
 
@@ -22,3 +23,20 @@ def acknowledge(construct: IConstruct, reasons: Mapping[str, str]) -> None:
         Acknowledgment(id=f"AwsSolutions::{rule}", reason=why) for rule, why in reasons.items()
     ]
     Validations.of(construct).acknowledge(*rules)
+
+
+def flat(value: Any) -> str:
+    """Write what CDK resolves a text to as cdk-nag writes it in the name of a finding."""
+    match value:
+        case str():
+            return value.replace("${", "<").replace("}", ">")
+        case {"Fn::Join": [delimiter, parts]}:
+            return str(delimiter).join(map(flat, parts))
+        case {"Fn::Sub": text} | {"Fn::ImportValue": text}:
+            return flat(text)
+        case {"Fn::GetAtt": [resource, attribute]}:
+            return f"<{flat(resource)}.{flat(attribute)}>"
+        case {"Ref": name}:
+            return f"<{flat(name)}>"
+        case _:
+            return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

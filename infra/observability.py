@@ -9,8 +9,9 @@ from constructs import Construct
 
 from infra import crashes, dashboard, prices, queries
 from infra.alarms import Alarms
+from infra.config import ConfigError
 from infra.metrics import Metrics, called_model_ids
-from infra.naming import named_after_stack
+from infra.naming import settled
 
 if TYPE_CHECKING:
     from aws_cdk import aws_cloudwatch as cloudwatch
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 class Observability(Construct):
     """Watches a streaming function.
 
-    Its service is called as the function itself calls it, after the stack that the function is in.
+    Its service is called as the function itself calls it, after the stack that the function is in; of a
+    function that is imported, the choices have to name it.
 
     Attributes:
         dashboard: `None` where the deployment wants none.
@@ -43,7 +45,12 @@ class Observability(Construct):
         log_group: logs.ILogGroup,
     ) -> None:
         super().__init__(scope, construct_id)
-        config = named_after_stack(config, function)
+        if not (config.service_name or function.node.default_child):
+            raise ConfigError(
+                "service_name: expected the function's own where it is imported, for its stack is not "
+                "known; got ''"
+            )
+        config = settled(config, function)
         metrics = Metrics(config, function)
         if config.alarms or config.dashboard:
             queries.save(self, log_group, metrics.models, service=config.service)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aws_cdk import CfnOutput, Fn, Stack
@@ -30,6 +31,7 @@ class RivuletStack(Stack):
             config.stack_name,
             description="Rivulet: Amazon Bedrock's streams through a Lambda function",
         )
+        config = replace(config, stack_name=self.stack_name)  # in a stage, that is before it
         self.stream = BedrockStreamFunction(self, "Stream", config=config)
         url = self._front_door(config)
         Observability(

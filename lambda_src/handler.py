@@ -27,7 +27,7 @@ from access import Gate
 from relay import formats
 from relay.bedrock import Bedrock
 from relay.errors import AccessError, RelayError, UpstreamError, internal_error, limit_error
-from relay.events import Done, Failure, Start
+from relay.events import Failure, Start
 from relay.fallback import calls, first_answer
 from relay.grammar import well_formed
 from relay.http_request import is_http, source_ip
@@ -166,6 +166,7 @@ class _Stream:
     record: Record
     afterwards: ExitStack
     _bedrocks_headers: Mapping[str, str] = field(default_factory=dict)
+    _is_counted: bool = False  # all of it, by Bedrock
 
     def relay(self) -> None:
         """Call Bedrock and write its answer, piece by piece, the end included.
@@ -210,7 +211,7 @@ class _Stream:
 
     def _settle(self, spending: Spending) -> None:
         """Give back what the call has not cost."""
-        spending.settle(self.record.usage, complete=isinstance(self.record.end, Done))
+        spending.settle(self.record.usage, complete=self._is_counted)
         self.record.note(budget=settings.daily_tokens, budget_used=spending.used)
 
     def _ask(self, call: ModelCall, watchdog: Watchdog, opened: ExitStack) -> Iterator[Event]:
@@ -226,7 +227,12 @@ class _Stream:
             self.record.note(bedrock_request_id=answer.request_id, retries=answer.retries)
             start = Start(name, self.request_id, instead_of, created=int(time.time()))
             lane = lane_of(call.operation, is_bedrocks=call.format.is_bedrocks)
-            events = lane(answer.frames, start, self.record.usage, watchdog.expect_no_more)
+
+            def complete() -> None:
+                self._is_counted = True
+                watchdog.expect_no_more()
+
+            events = lane(answer.frames, start, self.record.usage, complete)
             first = next(events)
             if isinstance(first, Failure):
                 opened.close()

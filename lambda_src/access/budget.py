@@ -4,8 +4,9 @@ Before Bedrock is asked, the most that the call can cost is added to ``used``, i
 the answer is over, what it has not cost is taken off again. So ``used`` is never less than what was used, whatever
 breaks in between, and the only call that can exceed the budget is the one that found something left of it.
 
-Both updates are safe to repeat: ``unsettled`` holds the ids of the calls that are still to be settled. So what nobody
-knows to be taken can be given back, too.
+``unsettled`` holds the ids of the calls that are still to be settled: an update that is made again counts once, and
+what nobody knows to be taken can be given back. Only a reservation that comes again after its settling counts once
+more: too much, never too little.
 """
 
 # ruff: noqa: TID251  # it counts in DynamoDB, by its own client
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _KEPT = timedelta(days=3)  # after its day, for whoever asks how much was used
 _SILENCE = (ConnectTimeoutError, ReadTimeoutError)
 _LATE = 1.0  # seconds by which an update may come too late for who waited for its answer
+_REFUSED = "Refused"  # in an answer's metadata: whether each attempt was
 # What a connection fails with once Bedrock may have had the request; it may still be working on it, and count.
 _UNCERTAIN = frozenset({"connection_lost", "corrupt", "read_timeout", "truncated"})
 _PROMPT = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
@@ -146,11 +148,13 @@ class Budget:
     def _give_back(self, spending: Spending, error: Exception) -> None:
         """Give back what a reservation that has failed may have taken nevertheless.
 
-        Once, if both were answered; what was not may be made later, or never.
+        Where that fails it is tried once more: it was not made, or the reservation may be made only now.
         """
+        if _is_refusal(error):  # nothing was taken, and who throttles is not asked for more
+            return
         failure = spending.give_back()
-        if failure is not None and not (_is_answer(error) and _is_answer(failure)):
-            if _is_answer(failure):  # a silence took its time
+        if failure is not None:
+            if isinstance(failure, ClientError):  # a silence took its time
                 self._wait(_LATE)
             failure = spending.give_back()
         spending.tell(failure)
@@ -194,7 +198,7 @@ class Spending:
 
         Args:
             usage: what Bedrock has counted.
-            complete: whether the answer is, so that nothing more is counted.
+            complete: whether all of the answer is counted, so that nothing more can be.
         """
         cost = sum(self._cost(usage, complete=complete))
         if cost > sum(self.reserved):
@@ -243,6 +247,7 @@ def _new_client() -> Any:
         ),
     )
     client.meta.events.register_first("needs-retry.dynamodb", _retry_no_silence)
+    client.meta.events.register("needs-retry.dynamodb", _note_refusal)
     return client
 
 
@@ -251,9 +256,26 @@ def _retry_no_silence(caught_exception: Exception | None, **_: Any) -> bool | No
     return False if isinstance(caught_exception, _SILENCE) else None
 
 
-def _is_answer(error: Exception) -> bool:
-    """Tell whether an error is DynamoDB's own: an update that it has answered is not made any more."""
-    return isinstance(error, ClientError)
+def _note_refusal(
+    response: tuple[Any, Any] | None, request_dict: Mapping[str, Any], **_: Any
+) -> None:
+    """Note in each answer of DynamoDB's whether it and all before it were refusals.
+
+    Only a 4xx is one: behind a 5xx, as behind a lost answer, an update may have been made, or be made yet. botocore
+    tells of the last attempt alone.
+    """
+    context = request_dict["context"]
+    is_refusal = response is not None and 400 <= response[0].status_code < 500
+    context[_REFUSED] = context.get(_REFUSED, True) and is_refusal
+    if response is not None:
+        response[1]["ResponseMetadata"][_REFUSED] = context[_REFUSED]
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Tell whether DynamoDB has refused each attempt of an update."""
+    if not isinstance(error, ClientError):
+        return False
+    return bool(error.response.get("ResponseMetadata", {}).get(_REFUSED))
 
 
 def _failed_condition(error: Exception) -> Mapping[str, Any] | None:

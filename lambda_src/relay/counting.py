@@ -6,14 +6,15 @@ import re
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
+from relay.errors import model_error
 from relay.frame_json import an_object, parse_or_empty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _METRICS = "amazon-bedrock-invocationMetrics"
-# What is in a document that counts something; others are not parsed.
-_COUNTS = (b'"usage"', _METRICS.encode())
+# What is in a document that counts something, or reports a failure; others are not parsed.
+_TELLING = (b'"usage"', _METRICS.encode(), b'"error"')
 
 
 def _in_base64(data: bytes) -> Iterator[bytes]:
@@ -23,8 +24,8 @@ def _in_base64(data: bytes) -> Iterator[bytes]:
         yield encoded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
 
 
-_COUNTS_IN_BASE64 = re.compile(
-    b"|".join(re.escape(letters) for count in _COUNTS for letters in _in_base64(count))
+_TELLING_IN_BASE64 = re.compile(
+    b"|".join(re.escape(letters) for telling in _TELLING for letters in _in_base64(telling))
 )
 # InvokeModel without a stream counts in headers.
 _USAGE_HEADERS = {
@@ -51,14 +52,14 @@ _MODELS_USAGE_NAMES = {
 }
 
 
-def may_count(document: bytes) -> bool:
-    """Tell whether a chunk's document is worth parsing for what it counts."""
-    return _COUNTS[0] in document or _COUNTS[1] in document
+def is_telling(document: bytes) -> bool:
+    """Tell whether a chunk's document is worth parsing: for what it counts, or for the failure that it reports."""
+    return _TELLING[0] in document or _TELLING[1] in document or _TELLING[2] in document
 
 
-def may_count_in_base64(payload: bytes) -> bool:
+def is_telling_in_base64(payload: bytes) -> bool:
     """Tell the same of a chunk whose document is still in base64."""
-    return _COUNTS_IN_BASE64.search(payload) is not None
+    return _TELLING_IN_BASE64.search(payload) is not None
 
 
 def count_headers(headers: Mapping[str, str], usage: dict[str, Any]) -> None:
@@ -72,8 +73,18 @@ def count(document: bytes, usage: dict[str, Any]) -> dict[str, Any] | None:
     """Take what a chunk has counted into the usage; return the rest of Bedrock's own metrics, if they are in it.
 
     They are in the last chunk. Until then some models say in their own words what they have counted so far.
+
+    Raises:
+        UpstreamError: the chunk reports a failure of the model's own.
     """
     body = parse_or_empty(document)
+    if body.get("type") == "error":
+        _count(body, usage)
+        raise model_error(an_object(body.get("error")).get("type"))
+    return _count(body, usage)
+
+
+def _count(body: Mapping[str, Any], usage: dict[str, Any]) -> dict[str, Any] | None:
     for said in (body, *(value for value in body.values() if isinstance(value, dict))):
         _take(an_object(said.get("usage")), _MODELS_USAGE_NAMES, usage)
     metrics = body.get(_METRICS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from relay.errors import UpstreamError
+from relay.errors import RelayError, RequestError, UpstreamError
 from relay.models import is_akin, is_same
 from relay.telemetry import logger
 
@@ -53,19 +53,21 @@ def first_answer(calls: list[ModelCall], ask: Callable[[ModelCall], Answer]) -> 
     """Return what ``ask`` does of the first call that it does not find busy.
 
     Raises:
+        RequestError: boto3 found the first call to be none.
         UpstreamError: that of the first call, or of a later one that was busy as well. What else a stand-in fails with
             (no access, a request that it does not read) is not the fault of who asked for another model.
     """
-    busy: UpstreamError | None = None
+    busy: RelayError | None = None
     for call in calls:
         try:
             return ask(call)
-        except UpstreamError as error:
-            if busy is None and error.status not in _BUSY:
+        except (RequestError, UpstreamError) as error:
+            is_busy = isinstance(error, UpstreamError) and error.status in _BUSY
+            if busy is None and not is_busy:
                 raise
             if len(calls) > 1:
                 logger.warning("fallback", extra={"from": call.model, "error": error.code})
-            if error.status not in _BUSY:
+            if not is_busy:
                 break
             busy = error
     assert busy is not None  # noqa: S101  # for the type checker: there is a call at least

@@ -15,12 +15,19 @@ from relay.errors import RelayError, internal_error, limit_error, transport_erro
 from relay.events import (
     BlockEnd,
     Chunk,
+    Citation,
     Done,
     Event,
     Failure,
     Forwarded,
+    Image,
+    Reasoning,
+    ReasoningSignature,
+    RedactedReasoning,
     Start,
+    Text,
     ToolInput,
+    ToolResult,
     ToolStart,
     Unknown,
 )
@@ -30,7 +37,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _ENDS = frozenset({Done, Failure})
-_OUTSIDE_BLOCKS = frozenset({Start, Chunk, Unknown, Forwarded})
+_OUTSIDE_BLOCKS = frozenset({Start, Chunk, Forwarded})
+# What may come again and again in one block.
+_DELTAS = frozenset(
+    {
+        *(Text, Reasoning, ReasoningSignature, RedactedReasoning),
+        *(ToolInput, ToolResult, Image, Citation),
+    }
+)
+_NAMES_OF_PIECES = frozenset({"contentBlockStart", "contentBlockDelta"})  # whatever is in them
 # Why a model stops that has said all it wanted to.
 _OF_ITSELF = frozenset({None, "end_turn", "stop_sequence", "tool_use"})
 
@@ -50,11 +65,10 @@ def well_formed(
         has_room: whether the response can take more.
         passing: the exception that is let through, for it says that nobody reads any more.
     """
-    open_blocks: dict[int, None] = {}
-    latest: int | None = None
+    blocks = _Blocks()
     end: Event = Failure(transport_error("truncated"), usage)
     try:
-        for event in _calls_told_apart(events):
+        for event in events:
             kind = type(event)
             if kind in _ENDS:
                 end = event
@@ -62,13 +76,12 @@ def well_formed(
             if not has_room():
                 end = Failure(limit_error("response_too_large"), usage)
                 break
-            if kind is BlockEnd:
-                latest = None
-                open_blocks.pop(event.index, None)  # type: ignore[union-attr]  # it is a BlockEnd
-            elif kind not in _OUTSIDE_BLOCKS and event.index != latest:  # type: ignore[union-attr]  # nor here
-                latest = event.index  # type: ignore[union-attr]
-                open_blocks[latest] = None
-            yield event
+            if kind in _OUTSIDE_BLOCKS or (
+                kind in _DELTAS and event.index == blocks.going_on  # type: ignore[union-attr]  # it has one
+            ):
+                yield event
+            else:
+                yield from blocks.take(event)
     except passing:
         raise
     except RelayError as error:
@@ -76,31 +89,58 @@ def well_formed(
     except Exception as bug:  # noqa: BLE001  # whatever it is, the caller gets a typed end
         logger.exception("bug")
         end = Failure(internal_error(bug), usage)
-    for index in open_blocks:
-        yield BlockEnd(index, complete=isinstance(end, Done))
+    yield from blocks.close(end)
     yield end
 
 
-def _calls_told_apart(events: Iterable[Event]) -> Iterator[Event]:
-    """Yield the events, the end of a tool call without input once it is known whether the call is complete.
+class _Blocks:
+    """The blocks that are open.
 
-    A model that goes on has finished it, and so has one that stops of itself.
+    Attributes:
+        going_on: the one whose further deltas change nothing about that, if there is one.
     """
-    without_input: set[int] = set()
-    held: BlockEnd | None = None
-    for event in events:
-        if held is not None and type(event) not in _OUTSIDE_BLOCKS:
-            if not isinstance(event, Failure):  # or else the stream has failed within it
-                stopped = isinstance(event, Done) and event.stop_reason not in _OF_ITSELF
-                yield BlockEnd(held.index, complete=not stopped)
-            held = None
-        if isinstance(event, ToolInput):
-            if event.input:
-                without_input.discard(event.index)
-        elif isinstance(event, ToolStart):
-            without_input.add(event.index)
-        elif isinstance(event, BlockEnd) and event.index in without_input:
-            without_input.discard(event.index)
-            held = event
-            continue
-        yield event
+
+    def __init__(self) -> None:
+        self.going_on: int | None = None
+        self._open: dict[int, None] = {}
+        self._without_input: set[int] = set()  # those that are tool calls and have had none
+        self._held: list[int] = []  # those of them that have ended
+
+    def take(self, event: Event) -> list[Event]:
+        """Take an event; return what is to be told now."""
+        if isinstance(event, Unknown):
+            return [*self._over(), event] if event.name in _NAMES_OF_PIECES else [event]
+        index: int = event.index  # type: ignore[union-attr]  # all others belong to a block
+        if isinstance(event, BlockEnd):
+            self.going_on = None
+            if index not in self._without_input:
+                self._open.pop(index, None)
+                return [event]
+            if index not in self._held:
+                self._held.append(index)
+            return []
+        over = self._over()
+        self._open[index] = None
+        if isinstance(event, ToolStart):
+            self._without_input.add(index)
+        elif isinstance(event, ToolInput) and event.input.strip():
+            self._without_input.discard(index)
+        self.going_on = None if index in self._without_input else index
+        return [*over, event]
+
+    def close(self, end: Event) -> Iterator[BlockEnd]:
+        """Yield the ends of the blocks that are still open."""
+        is_done = isinstance(end, Done)
+        of_itself = isinstance(end, Done) and end.stop_reason in _OF_ITSELF
+        for index in self._open:
+            is_whole = of_itself or index not in self._without_input
+            yield BlockEnd(index, complete=is_done and is_whole)
+
+    def _over(self) -> list[Event]:
+        """End the tool calls whose ends were held: a model that goes on has finished them, and they take no input."""
+        over: list[Event] = [BlockEnd(index) for index in self._held]
+        for index in self._held:
+            self._without_input.discard(index)
+            self._open.pop(index, None)
+        self._held.clear()
+        return over

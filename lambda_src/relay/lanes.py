@@ -12,12 +12,12 @@ with their usage; one that ends without has been cut, however cleanly its connec
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relay import strict_json
-from relay.counting import count, count_headers, may_count, may_count_in_base64
-from relay.errors import RelayError, UpstreamError, bedrock_error, model_error, transport_error
+from relay.counting import count, count_headers, is_telling, is_telling_in_base64
+from relay.errors import RelayError, UpstreamError, bedrock_error, transport_error
 from relay.events import Chunk, Done, Event, Failure, Forwarded, Start, Unknown
 from relay.frame_json import an_object, parse, parse_or_empty
 from relay.pieces import PIECES
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 
 # A chunk, without looking into what it brings.
 _CHUNK = re.compile(rb'\{.*"bytes"\s*:\s*"[A-Za-z0-9+/]*={0,2}".*\}', re.DOTALL)
-# How a model's own document begins that reports a failure, and its base64.
-_ERROR = re.compile(rb'\s*\{\s*"type"\s*:\s*"error"')
-_ERROR_IN_BASE64 = b64encode(b'{"type":"error"')
 # What makes a ConverseStream complete: why the model stopped, and what Bedrock has counted.
 _ENDING = frozenset({"messageStop", "metadata"})
 
@@ -123,19 +120,17 @@ def invoke_events(
     try:
         for frame in frames:
             name = _event_type(frame)
-            document = _document(frame) if name == "chunk" else None
-            if not started:
-                started = True
-                yield start
-            if document is None:
-                yield Unknown(name, frame.payload, frame.data)
-                continue
-            if may_count(document):
-                found = count(document, usage)
+            piece: Event = Unknown(name, frame.payload, frame.data)
+            if name == "chunk":
+                piece = Chunk(_document(frame), frame.data)
+                found = _counted(piece.document, usage) if is_telling(piece.document) else None
                 if found is not None:
                     metrics = found
                     on_complete()
-            yield Chunk(document, frame.data)
+            if not started:
+                started = True
+                yield start
+            yield piece
     except (RelayError, _ExceptionFrame) as raised:
         error = raised
     if metrics is None or isinstance(error, _ExceptionFrame):
@@ -181,10 +176,9 @@ def invoke_frames(
             return False
         if not _CHUNK.fullmatch(frame.payload):
             raise transport_error("corrupt")
-        is_error = _ERROR_IN_BASE64 in frame.payload
-        if not (is_error or may_count_in_base64(frame.payload)):
+        if not is_telling_in_base64(frame.payload):
             return False
-        return count(_document(frame), usage) is not None
+        return _counted(_document(frame), usage) is not None
 
     return _forwarded(frames, start, usage, completes, on_complete, {})
 
@@ -261,15 +255,18 @@ def _failure(error: RelayError | _ExceptionFrame | None, usage: Mapping[str, Any
 
 
 def _document(frame: Frame) -> bytes:
-    """Return the document that a chunk brings; raise where it reports a failure of the model's own."""
     try:
-        document = b64decode(parse(frame)["bytes"], validate=True)
+        return b64decode(parse(frame)["bytes"], validate=True)
     except (KeyError, TypeError, ValueError):
         raise transport_error("corrupt") from None
-    if _ERROR.match(document):
-        said = an_object(parse_or_empty(document).get("error"))
-        raise _ExceptionFrame(model_error(said.get("type")), None)
-    return document
+
+
+def _counted(document: bytes, usage: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        return count(document, usage)
+    except UpstreamError as error:
+        # Whatever was counted before it and whatever comes after it, this is the end.
+        raise _ExceptionFrame(error, None) from None
 
 
 def _event_type(frame: Frame) -> str:

@@ -39,7 +39,7 @@ SCHEMAS = frozenset({"json_schema", "metadata", "properties", "schema"})
 """What names things of the caller's own, in a request to any model."""
 # And in a conversation: to a model it is text, whatever is in it.
 _CALLERS_OWN = SCHEMAS | {
-    *("arguments", "inputSchema", "input_examples", "input_schema", "json", "parameters")
+    *("arguments", "inputSchema", "input_examples", "input_schema", "json", "outputs", "parameters")
 }
 THINKING = "budget_tokens"
 """The limit on thinking: with some betas it comes on top of the other."""
@@ -63,6 +63,8 @@ _PLACES = frozenset({"", "inferenceConfig", "textGenerationConfig"})
 _ANSWERS = frozenset(
     {"n", "best_of", "num_completions", "num_generations", "num_return_sequences", "numResults"}
 )
+# What may be the names of things that take a permission: escapes hide them.
+_OF_PERMISSIONS = (b"systemTool", b"s3Location", b"\\u")
 # What models call the messages.
 _CONVERSATIONS = ("messages", "chat_history")
 
@@ -106,7 +108,7 @@ def limited_json(data: bytes, body: Mapping[str, Any], settings: Settings) -> by
         RequestError: it asks for more.
     """
     limit = settings.max_tokens
-    _check_names(data, {"messages"} if limit is None else None)
+    check_names(data, {"messages"} if limit is None else None)
     inference = body.get("inferenceConfig", {})
     if limit is not None and not isinstance(inference, dict):
         raise invalid("inferenceConfig", "an object", describe(inference))
@@ -168,7 +170,7 @@ def check_invoke(model: str, body: Any, data: bytes, settings: Settings) -> None
         RequestError: it does.
     """
     limit = settings.max_tokens
-    _check_names(data, _CONVERSATIONS if limit is None else None)
+    check_names(data, _CONVERSATIONS if limit is None else None)
     for name in _CONVERSATIONS:
         _check_messages(body.get(name) if isinstance(body, dict) else None, settings, name)
     check_reach(body, settings)
@@ -239,8 +241,16 @@ def token_limits(body: Any) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.{path}", limit) for path, limit in token_limits(value))
 
 
-def _check_names(data: bytes, limited: Collection[str] | None) -> None:
-    """Refuse a name, of these or of any, that comes twice in an object: each reader may take another for it."""
+def check_names(data: bytes, limited: Collection[str] | None) -> None:
+    """Refuse a name, of these or of any, that comes twice in an object: each reader may take another for it.
+
+    Of any, where the request may speak of what not everybody is allowed.
+
+    Raises:
+        RequestError: one does.
+    """
+    if any(name in data for name in _OF_PERMISSIONS):
+        limited = None
 
     def check(members: list[tuple[str, Any]]) -> None:
         names = [name for name, _ in members if limited is None or name in limited]

@@ -101,13 +101,14 @@ class Settings:
         Raises:
             ValueError: a variable is missing or wrong; the message names it, what was expected and what came.
         """
-        model_ids, copied_from = _models(environment, "model_ids")
-        fallback_model_ids, copied_from_too = _models(environment, "fallback_model_ids")
-        if not model_ids or not all(model_ids):
+        copied_from: dict[str, str] = {}
+        model_ids = _models(environment, "model_ids", copied_from)
+        fallback_model_ids = _models(environment, "fallback_model_ids", copied_from)
+        if not model_ids:
             raise ValueError("RIVULET_MODEL_IDS: expected at least one model id, got none")
         settings = cls(
             model_ids=model_ids,
-            copied_from={**copied_from_too, **copied_from},
+            copied_from=copied_from,
             model_aliases=_aliases(environment, model_ids),
             fallback_model_ids=fallback_model_ids,
             system_tools=_list(environment, "system_tools"),
@@ -155,11 +156,21 @@ def _list(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(item for item in map(str.strip, _read(environment, name).split(",")) if item)
 
 
-def _models(environment: Mapping[str, str], name: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Read models, and what those that are application inference profiles were copied from."""
-    items = [item.partition("=") for item in _list(environment, name)]
-    sources = {model.strip(): source.strip() for model, _, source in items if source.strip()}
-    return tuple(model.strip() for model, _, _ in items), sources
+def _models(
+    environment: Mapping[str, str], name: str, copied_from: dict[str, str]
+) -> tuple[str, ...]:
+    """Read models, and add what those that are application inference profiles were copied from."""
+    models = []
+    for item in _list(environment, name):
+        model, _, source = (part.strip() for part in item.partition("="))
+        if not model or "=" in source:
+            expected = "models, each perhaps with = and the one that it was copied from"
+            raise ValueError(f"RIVULET_{name.upper()}: expected {expected}, got {item!r}")
+        if source and copied_from.setdefault(model, source) != source:
+            expected = f"each profile with one model that it was copied from ({copied_from[model]})"
+            raise ValueError(f"RIVULET_{name.upper()}: expected {expected}, got {item!r}")
+        models.append(model)
+    return tuple(models)
 
 
 def _aliases(environment: Mapping[str, str], model_ids: tuple[str, ...]) -> Mapping[str, str]:

@@ -102,6 +102,11 @@ class Watchdog:
                 left = max(others_due - (time.monotonic() - began), _SOONEST)
                 signal.setitimer(signal.ITIMER_REAL, left, others_interval)
 
+    @property
+    def is_on_duty(self) -> bool:
+        """Whether it ends waits: elsewhere than in the main thread only boto3 can."""
+        return self._on_duty
+
     def ask(self) -> None:
         """Note that an answer is waited for from now on: as ``wait``, before Bedrock has begun."""
         if self._listening:  # to a model that refused, and now it is another's turn

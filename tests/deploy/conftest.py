@@ -7,14 +7,15 @@ import hashlib
 import json
 import shutil
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from pathlib import Path
 
+    from aws_cdk import Stack
     from aws_cdk.assertions import Template
 
     from infra.dependencies import Target
@@ -89,33 +90,44 @@ def synthesise(node: str, stand_in: Any) -> Callable[..., Template]:  # noqa: AR
 
 @pytest.fixture(scope="session")
 def synthesise_checked(
-    node: str,  # noqa: ARG001  only that it is there
+    check: Callable[[Stack], Synthesised],
     stand_in: Any,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Synthesised]:
     """Synthesise a configuration as a whole app, with cdk-nag's AwsSolutions looking on."""
-    from aws_cdk import App, Validations
-    from cdk_nag import AwsSolutionsChecks
+    from aws_cdk import App
 
     from infra.config import Config
     from infra.stack import RivuletStack
 
     @functools.cache
     def synthesise(**choices: Any) -> Synthesised:
-        out = tmp_path_factory.mktemp("assembly")
-        app = App(outdir=str(out))
+        app = App(outdir=str(tmp_path_factory.mktemp("assembly")))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("infra.package.build", stand_in)
-            stack = RivuletStack(app, config=Config(**choices))
+            return check(RivuletStack(app, config=Config(**choices)))
+
+    return synthesise
+
+
+@pytest.fixture(scope="session")
+def check(node: str) -> Callable[[Stack], Synthesised]:  # noqa: ARG001  only that it is there
+    """Synthesise the app of a stack with cdk-nag's AwsSolutions looking on."""
+    from aws_cdk import App, Validations
+    from cdk_nag import AwsSolutionsChecks
+
+    def check(stack: Stack) -> Synthesised:
+        app = stack.node.root
+        assert isinstance(app, App)
         Validations.of(app).add_plugins(AwsSolutionsChecks(app))
         try:
             app.synth()
         except RuntimeError as error:  # which a violation ends in; its words are in the report
-            if "Validation failed" not in str(error):
+            if "ValidationFailed" not in str(error):
                 raise
-        return read(out, stack.stack_name)
+        return read(Path(app.outdir), stack.stack_name)
 
-    return synthesise
+    return check
 
 
 def read(assembly: Path, stack_name: str) -> Synthesised:

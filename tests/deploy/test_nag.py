@@ -7,14 +7,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.deploy.own_stack import deploy
 from tests.deploy.switches import OWN, SWITCHES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from aws_cdk import Stack
 
     from tests.deploy.conftest import Synthesised
 
@@ -84,6 +87,39 @@ def test_wildcards_are_told_one_by_one(synthesise_checked: Callable[..., Synthes
             "guardrail-profile/eu.guardrail.v1:0]"
         ),
         "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:s3:::shop-documents/manuals/*]",
+    }
+
+
+def test_wildcards_of_what_the_same_app_makes(
+    check: Callable[[Stack], Synthesised],
+    stand_in: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A reason is told of the resource as cdk-nag calls it, whatever CDK fills in of its name."""
+    from aws_cdk import App, Fn, Stack
+    from aws_cdk import aws_s3 as s3
+
+    monkeypatch.setattr("infra.package.build", stand_in)
+    stack = Stack(App(outdir=str(tmp_path)), "Shop")
+    bucket = s3.Bucket(stack, "Files")
+    named = (
+        f"s3://{bucket.bucket_name}/in/",
+        f"s3://docs-{stack.account}-{stack.region}",
+        f"s3://{bucket.bucket_arn}",  # whatever is filled in
+        f"s3://{Fn.select(0, Fn.split('.', 'a.b'))}-{Fn.select(1, Fn.split('.', stack.stack_id))}",
+    )
+    deploy(stack, s3_uris=named)
+    made = check(stack)
+    assert {rule for rule in made.violations if "IAM5" in rule} == set()
+    files = stack.resolve(bucket.bucket_name)["Ref"]
+    head = "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:s3:::"
+    wildcards = {rule for rule, _ in made.reasons if rule.startswith(head)}
+    assert wildcards == {
+        f"{head}<{files}>/in/*]",
+        f"{head}docs-<AWS::AccountId>-<AWS::Region>/*]",
+        f"{head}<{files}.Arn>/*]",
+        f'{head}a-{{"Fn::Select":[1,{{"Fn::Split":[".",{{"Ref":"AWS::StackId"}}]}}]}}/*]',
     }
 
 

@@ -577,7 +577,9 @@ def test_a_strangers_price_is_a_warning(node: str) -> None:  # noqa: ARG001  onl
     Observability(
         stack,
         "Watch",
-        config=Config(model_ids=(NOVA,), prices=(f"{NOVA}=1/2", f"{CLAUDE}=1/2")),
+        config=Config(
+            service_name="any", model_ids=(NOVA,), prices=(f"{NOVA}=1/2", f"{CLAUDE}=1/2")
+        ),
         function=lambda_.Function.from_function_name(stack, "Function", "any"),
         log_group=logs.LogGroup.from_log_group_name(stack, "Logs", "any"),
     )

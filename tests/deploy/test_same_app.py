@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from infra.cdk_tokens import has_token
-from infra.config import Config
+from infra.config import Config, ConfigError
 from tests.deploy.own_stack import deploy, resources, statements, template_of, variables
 from tests.deploy.switches import NOVA
 
@@ -134,6 +134,8 @@ def flat(value: Any) -> str:
     """Write what CloudFormation joins as one text."""
     if isinstance(value, str):
         return value
+    if "Fn::Sub" in value:
+        return str(value["Fn::Sub"]).replace("${", "<").replace("}", ">")
     return f"<{value['Ref']}>" if "Ref" in value else "".join(map(flat, value["Fn::Join"][1]))
 
 
@@ -230,6 +232,18 @@ def test_a_guardrail(stack: Stack, attribute: str) -> None:
     }
 
 
+def test_a_guardrail_by_an_arn_that_is_put_together(stack: Stack) -> None:
+    """Its id is known, and the rest as CloudFormation fills it in."""
+    arn = stack.format_arn(service="bedrock", resource="guardrail", resource_name="gr4f0x1abc2d")
+    deploy(stack, guardrail_ids=(f"{arn}=eu.guardrail.v1:0",))
+    allowed = statements(template_of(stack))
+    assert allowed["ApplyGuardrails"]["Resource"] == stack.resolve(arn)
+    across = flat(allowed["ApplyGuardrailsAcrossRegions"]["Resource"])
+    assert across == (
+        "arn:<AWS::Partition>:bedrock:*:<AWS::AccountId>:guardrail-profile/eu.guardrail.v1:0"
+    )
+
+
 @pytest.mark.parametrize("choice", ["model_ids", "fallback_model_ids"])
 def test_an_application_profile(stack: Stack, choice: str) -> None:
     """It may be called, the model behind it only through it; the function is told what it was copied from."""
@@ -251,6 +265,67 @@ def test_an_application_profile(stack: Stack, choice: str) -> None:
     assert allowed["CountTokens"]["Resource"] == {
         "Fn::Sub": f"arn:${{AWS::Partition}}:bedrock:${{AWS::Region}}::foundation-model/{COPIED}"
     }
+
+
+@pytest.mark.parametrize("attribute", ["attr_inference_profile_id", "ref"])
+def test_an_application_profile_by_its_id(stack: Stack, attribute: str) -> None:
+    """CloudFormation refers to it by its id; the role, the function and its metrics know it by its ARN."""
+    named = getattr(application_profile(stack), attribute)
+    deploy(
+        stack,
+        model_ids=(f"{named}={COPIED}",),
+        model_aliases=(f"gpt={named}",),
+        fallback_model_ids=(f"{named}={COPIED}",),
+        prices=(f"{named}=1/2",),
+    )
+    template = template_of(stack)
+    kind = ":application-inference-profile/"
+    twice = joined(stack.resolve(named), kind, stack.resolve(named))
+    by_id = {"Fn::Select": [1, {"Fn::Split": [kind, twice]}]}
+    head = ["arn:", PSEUDO["Partition"], ":bedrock:", PSEUDO["Region"], ":", PSEUDO["AccountId"]]
+    arn = joined(*head, kind, by_id)
+    allowed = statements(template)
+    assert allowed["InvokeModels"]["Resource"] == arn
+    behind = allowed["InvokeModelsBehindProfiles"]
+    assert behind["Condition"] == {"StringEquals": {"bedrock:InferenceProfileArn": [arn]}}
+    told = variables(template)
+    models = joined(*head, kind, by_id, f"={COPIED}")
+    assert told["RIVULET_MODEL_IDS"] == told["RIVULET_FALLBACK_MODEL_IDS"] == models
+    assert told["RIVULET_MODEL_ALIASES"] == joined("gpt=arn:", *head[1:], kind, by_id)
+    queries = [query["Name"] for query in resources(template, "AWS::Logs::QueryDefinition")]
+    assert "Shop/Cost by caller of gpt" in queries
+    (dashboard,) = resources(template, "AWS::CloudWatch::Dashboard")
+    resource = {"Fn::Select": [1, {"Fn::Split": ["/", arn]}]}
+    assert resource in dashboard["DashboardBody"]["Fn::Join"][1]
+
+
+def test_models_by_arns_that_are_put_together(stack: Stack) -> None:
+    """They are what their ARNs say, whatever CloudFormation fills in; so is what a profile was copied from."""
+    from aws_cdk import aws_bedrock as bedrock
+
+    identifier = bedrock.FoundationModelIdentifier(COPIED)
+    found = bedrock.FoundationModel.from_foundation_model_id(stack, "Model", identifier).model_arn
+    abc, system = (
+        stack.format_arn(service="bedrock", resource=kind, resource_name=name)
+        for kind, name in (
+            ("application-inference-profile", "abc123"),
+            ("inference-profile", f"eu.{COPIED}"),
+        )
+    )
+    deploy(stack, model_ids=(f"{abc}={found}", system, found), prices=(f"{abc}=1/2",))
+    template = template_of(stack)
+    allowed = statements(template)
+    arns = [stack.resolve(text) for text in (abc, system, found)]
+    assert allowed["InvokeModels"]["Resource"] == arns
+    behind = allowed["InvokeModelsBehindProfiles"]
+    assert [flat(arn) for arn in behind["Resource"]] == [
+        flat(arns[2]),
+        f"arn:<AWS::Partition>:bedrock:*::foundation-model/{COPIED}",
+    ]
+    told = flat(variables(template)["RIVULET_MODEL_IDS"])
+    assert told == f"{flat(arns[0])}={flat(arns[2])},{flat(arns[1])},{flat(arns[2])}"
+    queries = [query["Name"] for query in resources(template, "AWS::Logs::QueryDefinition")]
+    assert "Shop/Cost by caller of abc123" in queries
 
 
 def test_application_profiles_have_aliases_and_prices(stack: Stack) -> None:
@@ -293,3 +368,27 @@ def test_a_bucket(stack: Stack) -> None:
     assert variables(template)["RIVULET_S3_URIS"] == joined("s3://", name, "/in/")
     read = statements(template)["ReadFiles"]["Resource"]
     assert read == joined("arn:", PSEUDO["Partition"], ":s3:::", name, "/in/*")
+
+
+def test_a_bucket_whose_name_is_put_together(stack: Stack) -> None:
+    """The longest of names is one, whatever CDK calls what it fills in."""
+    bucket = f"documents-of-the-shop-{stack.account}-{stack.region}"
+    deploy(stack, s3_uris=(f"s3://{bucket}/in/",))
+    template = template_of(stack)
+    name = "documents-of-the-shop-<AWS::AccountId>-<AWS::Region>"
+    assert flat(variables(template)["RIVULET_S3_URIS"]) == f"s3://{name}/in/"
+    read = flat(statements(template)["ReadFiles"]["Resource"])
+    assert read == f"arn:<AWS::Partition>:s3:::{name}/in/*"
+
+
+def test_a_list(stack: Stack) -> None:
+    """Nobody knows how many items a list will have: it is refused, and taken as the text that CDK makes of it."""
+    from aws_cdk import CfnParameter, Fn
+
+    audiences = CfnParameter(stack, "Audiences", type="CommaDelimitedList").value_as_list
+    jwt = {"auth": "jwt", "jwt_issuer": "https://issuer.example.com"}
+    with pytest.raises(ConfigError, match="jwt_audience: expected items, not a list"):
+        deploy(stack, **jwt, jwt_audience=audiences)
+    deploy(stack, **jwt, jwt_audience=Fn.join(",", audiences))
+    told = variables(template_of(stack))["RIVULET_JWT_AUDIENCE"]
+    assert told == {"Fn::Join": [",", {"Ref": "Audiences"}]}

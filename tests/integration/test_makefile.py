@@ -54,7 +54,7 @@ class Machine:
             (self._tools / name).symlink_to(found)
         (self.environment / "bin").mkdir(parents=True)
         self.has("python")
-        for stamp in (".local", ".deploy"):
+        for stamp in (".local", ".deploy", ".dev"):
             (self.environment / stamp).touch()
 
     def has(self, name: str, program: str = TELLS) -> Path:
@@ -63,6 +63,11 @@ class Machine:
         path.write_text(program)
         path.chmod(0o755)
         return path
+
+    def has_node(self, **versions: str) -> None:
+        """Install Node.js's programs, each of which is of a version."""
+        for name, version in versions.items():
+            self.has(name, f"#!/bin/sh\necho {version}\n")
 
     def make(self, *arguments: str, **variables: str) -> list[list[str]]:
         """Return what make calls: each program with its arguments and the environment that is the active one."""
@@ -105,13 +110,14 @@ def test_the_cdk_runs_in_the_environment_that_make_installs_into(
     machine: Machine, target: str
 ) -> None:
     """The app has its requirements there, whichever environment the shell has activated."""
+    machine.has_node(npm="", node="v22.0.0")
     cdk = machine.has("cdk")
     chosen = (target, f"CDK={cdk}", "CHOICES=-c auth=jwt")
     expected = ["cdk", target, "-c", "auth=jwt", str(machine.environment)]
     assert machine.make(*chosen, VIRTUAL_ENV="/elsewhere") == [expected]
 
 
-@pytest.mark.parametrize(
+NODES = pytest.mark.parametrize(
     ("installed", "brought"),
     [
         ({}, True),
@@ -123,13 +129,15 @@ def test_the_cdk_runs_in_the_environment_that_make_installs_into(
         ({"npm": "", "node": "v26.3.1"}, False),
     ],
 )
+
+
+@NODES
 def test_node_is_brought_where_there_is_none_that_serves(
     machine: Machine, installed: Mapping[str, str], *, brought: bool
 ) -> None:
     """The CDK's own requirement: an older one runs it, but under warnings that take up a screen."""
     (machine.environment / ".deploy").unlink()
-    for name, version in installed.items():
-        machine.has(name, f"#!/bin/sh\necho {version}\n")
+    machine.has_node(**installed)
     if "npm" not in installed:
         machine.has("python", BRINGS_NPM)
     *calls, package = machine.make(str(machine.environment / ".deploy"))
@@ -137,3 +145,29 @@ def test_node_is_brought_where_there_is_none_that_serves(
     node = ["requirements/node.txt"] if brought else []
     assert requirements == ["requirements/deploy.txt", *node]
     assert package[:3] == ["python", "-m", "infra.package"]
+
+
+@NODES
+def test_node_is_brought_where_all_else_is_installed(
+    machine: Machine, installed: Mapping[str, str], *, brought: bool
+) -> None:
+    """The machine's may be gone since then, or not serve any more: what deploys asks each time."""
+    machine.has_node(**installed)
+    cdk = machine.has("cdk")
+    calls = machine.make("synth", f"CDK={cdk}")
+    assert [call[0] for call in calls] == [*(["python"] if brought else []), "cdk"]
+    assert calls[0][-2] == ("requirements/node.txt" if brought else "synth")
+
+
+def test_what_does_without_node_asks_for_none(machine: Machine) -> None:
+    """Nor is anything installed for it: the same machine may be without a network."""
+    machine.has("ruff")
+    assert [call[:2] for call in machine.make("lint")] == [["ruff", "check"]]
+
+
+def test_a_shell_looks_for_what_the_environment_brings() -> None:
+    """make 3.81, which macOS has, looks for a command that it starts by itself on its own PATH, not on the exported."""
+    lines = (ROOT / "Makefile").read_text().replace("\\\n", "").splitlines()
+    commands = {line.split()[0].lstrip("@") for line in lines if line.startswith("\t")}
+    assert "exec" in commands
+    assert not commands & {"cdk", "node", "npm", "npx", "pip", "python", "uv"}

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 MODEL = "anthropic.claude-3-haiku-20240307-v1:0"
 START = {"type": "start", "model": MODEL, "request_id": "the-request"}
-_OF_ITSELF = {"end_turn", "stop_sequence", "tool_use"}  # why a model stops that was not stopped
+_OF_ITSELF = {
+    None,
+    "end_turn",
+    "stop_sequence",
+    "tool_use",
+}  # why a model stops that was not stopped
+_NAMES_OF_PIECES = {"contentBlockStart", "contentBlockDelta"}
 _ANSWERS = {
     "ConverseStream": converse.answers(),
     "InvokeModelWithResponseStream": invoke.answers(),
@@ -130,12 +136,17 @@ class Stream:
     @property
     def told(self) -> list[Mapping[str, Any]]:
         """All that callers are to be told, from the start to the end, as JSON objects."""
-        cut_short = {} if self.is_complete else {"complete": False}
-        pieces = self._with_calls_told_apart
+        pieces, without_input, _ = self._told_apart
+        left_open = self._left_open(pieces)
+        cut = set(left_open)
+        if self.is_complete:
+            of_itself = self._brought["stop"].get("stop_reason") in _OF_ITSELF
+            cut = set() if of_itself else without_input
+        ends = ({"type": "block_end", "index": index} for index in left_open)
         return [
             *([START] if self.is_started else []),
             *pieces,
-            *({"type": "block_end", "index": i, **cut_short} for i in self._left_open(pieces)),
+            *({**end, **({"complete": False} if end["index"] in cut else {})} for end in ends),
             self._end,
         ]
 
@@ -148,39 +159,35 @@ class Stream:
         return {half: said for sent in self.heard for half, said in sent.brings.items()}
 
     @property
-    def calls_without_input(self) -> set[int]:
-        """Which of the pieces are the end of a tool call that has had no input."""
-        ends: set[int] = set()
+    def holds_an_end(self) -> bool:
+        """Whether the end of a tool call without input is among the pieces, which waits for what comes next."""
+        return self._told_apart[2]
+
+    @property
+    def _told_apart(self) -> tuple[list[Mapping[str, Any]], set[int], bool]:
+        """The pieces but for the ends that wait, which tool calls are without input, and whether any has waited."""
+        told: list[Mapping[str, Any]] = []
         without_input: set[int] = set()
-        for number, piece in enumerate(self._pieces):
+        waits: list[int] = []
+        has_waited = False
+        for piece in self._pieces:
+            if piece.get("name") in _NAMES_OF_PIECES or (
+                "index" in piece and piece["type"] != "block_end"
+            ):
+                told += ({"type": "block_end", "index": index} for index in waits)
+                without_input -= set(waits)
+                waits = []
             match piece:
                 case {"type": "tool_start", "index": index}:
                     without_input.add(index)
-                case {"type": "tool_input", "index": index, "input": said} if said:
+                case {"type": "tool_input", "index": index, "input": said} if said.strip():
                     without_input.discard(index)
                 case {"type": "block_end", "index": index} if index in without_input:
-                    without_input.discard(index)
-                    ends.add(number)
-        return ends
-
-    @property
-    def _with_calls_told_apart(self) -> list[Mapping[str, Any]]:
-        """The pieces; a tool call without input is not over before the next piece of a block, or the end, is known."""
-        told: list[Mapping[str, Any]] = []
-        without_input = self.calls_without_input
-        waits: Mapping[str, Any] | None = None
-        for number, piece in enumerate(self._pieces):
-            if waits and "index" in piece:
-                told.append(waits)
-                waits = None
-            if number in without_input:
-                waits = piece
-            else:
-                told.append(piece)
-        if waits and self.is_complete:
-            of_itself = self._brought["stop"]["stop_reason"] in _OF_ITSELF
-            told.append(waits if of_itself else {**waits, "complete": False})
-        return told
+                    waits = [*waits, *({index} - set(waits))]
+                    has_waited = True
+                    continue
+            told.append(piece)
+        return told, without_input, has_waited
 
     def _left_open(self, pieces: Sequence[Mapping[str, Any]]) -> list[int]:
         left_open: list[int] = []

@@ -144,7 +144,7 @@ class _Message:
     def _tool_input(self, index: int, piece: str) -> Block | None:
         if index not in self._call_of:
             return None
-        if piece:
+        if piece.strip():
             self._without_input.discard(index)
         number = self._call_of[index]
         return {"tool_calls": [{"index": number, "function": {"arguments": piece}}]}

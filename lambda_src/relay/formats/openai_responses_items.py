@@ -29,11 +29,13 @@ class Item(ABC):
         prefix: of its id.
         unfinished: its status when it is over and not complete.
         asks: whether callers do what it says, so that they are told of its end only if it is complete.
+        shows_its_end: whether one that was cut can be told from one that was not.
     """
 
     prefix = ""
     unfinished = "incomplete"
     asks = False
+    shows_its_end = False
 
     def __init__(self, answer: str, place: int, start: Mapping[str, Any]) -> None:
         self.value = {"id": f"{self.prefix}_{answer}_{place}", **self._new(start)}
@@ -58,8 +60,9 @@ class Item(ABC):
         return [] if self.asks and not complete else [*told, self._item("done")]
 
     def cut(self) -> None:
-        """Learn, after its end, that the answer broke off here."""
-        self.value["status"] = self.unfinished
+        """Learn, after its end, that the answer broke off here; what tells itself that it is whole stays so."""
+        if not (self.shows_its_end and self._is_whole()):
+            self.value["status"] = self.unfinished
 
     @property
     def _text(self) -> str:
@@ -180,6 +183,7 @@ class Call(Item):
 
     prefix = "fc"
     asks = True
+    shows_its_end = True
 
     def _new(self, start: Mapping[str, Any]) -> dict[str, Any]:
         called = {"call_id": start.get("toolUseId", ""), "name": start.get("name", "")}
@@ -189,7 +193,7 @@ class Call(Item):
         return [self._event("function_call_arguments.delta", delta=piece)]
 
     def _ended(self, *, complete: bool) -> list[Told]:
-        nothing = self.add("{}") if complete and not self._pieces else []
+        nothing = self.add("{}") if complete and not self._text.strip() else []
         self.value["arguments"] = self._text
         done = {"name": self.value["name"], "arguments": self._text}
         return [*nothing, self._event("function_call_arguments.done", **done)]
@@ -208,6 +212,7 @@ class Image(Item):
 
     prefix = "ig"
     unfinished = "failed"
+    shows_its_end = True
 
     def _new(self, start: Mapping[str, Any]) -> dict[str, Any]:
         return {"type": "image_generation_call", "result": None, **start}

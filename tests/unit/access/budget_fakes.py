@@ -47,8 +47,11 @@ SECRET = "arn:aws:dynamodb:us-east-1:123456789012:table/budgets"
 
 
 def refusal(code: str, item: dict[str, Any] | None = None) -> ClientError:
-    """Return what the real client raises for an error of DynamoDB's."""
-    said: Any = {"Error": {"Code": code, "Message": SECRET}}
+    """Return what the real client raises for an error of DynamoDB's: a failure (5xx), or a refusal."""
+    said: Any = {
+        "Error": {"Code": code, "Message": SECRET},
+        "ResponseMetadata": {"Refused": code not in {"InternalServerError", "ServiceUnavailable"}},
+    }
     return ClientError({**said, **({"Item": item} if item else {})}, "UpdateItem")
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from io import BytesIO
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.awsrequest import AWSResponse  # noqa: TID251  # what the real client is answered with
 from botocore.exceptions import (  # noqa: TID251  # what the real client raises
     ClientError,
+    ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
     ReadTimeoutError,
 )
 
-from access.budget import _retry_no_silence
+from access.budget import _new_client, _retry_no_silence
 from relay.errors import AccessError, LimitError
 from tests.unit.access.budget_fakes import (
     COUNTED,
@@ -23,6 +28,9 @@ from tests.unit.access.budget_fakes import (
     refusal,
     reserve,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 URL = "https://dynamodb.internal"
 LOST = ReadTimeoutError(endpoint_url=URL)
@@ -67,8 +75,7 @@ def test_nobody_is_let_in_while_nothing_can_be_counted(
         (OSError(), True, []),
         (refusal("InternalServerError"), True, []),
         (LOST, False, [1.0]),
-        (refusal("InternalServerError"), False, []),
-        (refusal("AccessDeniedException"), False, []),
+        (refusal("InternalServerError"), False, [1.0]),
     ],
 )
 def test_a_reservation_that_nobody_knows_of_is_given_back(
@@ -90,7 +97,8 @@ def test_a_reservation_that_nobody_knows_of_is_given_back(
     assert reserve(budget).used == table.used > 500
 
 
-def test_a_reservation_that_comes_too_late_is_given_back() -> None:
+@pytest.mark.parametrize("error", [LOST, refusal("InternalServerError")])
+def test_a_reservation_that_comes_too_late_is_given_back(error: Exception) -> None:
     """DynamoDB makes it when it was given back in vain already: a second later it is given back again."""
     table = Table()
     other = reserve(a_budget(table))
@@ -99,7 +107,7 @@ def test_a_reservation_that_comes_too_late_is_given_back() -> None:
         del table.update_item
         table.late = [parameters]
         table.updates.append(parameters)
-        raise LOST
+        raise error
 
     table.update_item = come_late  # type: ignore[method-assign]
     with pytest.raises(AccessError):
@@ -110,6 +118,7 @@ def test_a_reservation_that_comes_too_late_is_given_back() -> None:
 
 
 ANSWERED = refusal("InternalServerError")
+REFUSED = refusal("ThrottlingException")
 
 
 @pytest.mark.parametrize(
@@ -118,8 +127,10 @@ ANSWERED = refusal("InternalServerError")
         ((LOST, LOST, LOST), []),
         ((LOST, RuntimeError(SECRET), RuntimeError(SECRET)), []),
         ((LOST, ANSWERED, ANSWERED), [1.0]),
+        ((LOST, REFUSED, REFUSED), [1.0]),
         ((ANSWERED, LOST, LOST), []),
-        ((ANSWERED, ANSWERED), []),
+        ((ANSWERED, ANSWERED, ANSWERED), [1.0]),
+        ((ANSWERED, REFUSED, LOST), [1.0]),
     ],
 )
 def test_what_cannot_be_given_back_stays_taken_and_is_logged(
@@ -164,6 +175,71 @@ def test_a_giving_back_that_was_lost_is_made_again(
         reserve(a_budget(table))
     assert (len(table.updates), table.used, table.waited) == (3, 0, [])
     assert [r.getMessage() for r in caplog.records] == ["budget not known"]
+
+
+def test_a_reservation_that_comes_again_after_its_settling_is_too_much() -> None:
+    """Its id is no longer in the item: it counts once more, so that never too little is counted."""
+    table = Table()
+    spending = answered(reserve(a_budget(table)))
+    spending.settle(COUNTED, complete=True)
+    table.update_item(**table.updates[0])
+    assert table.used == 355 + sum(spending.reserved)
+
+
+THROTTLED = (400, "ThrottlingException")
+BROKEN = (500, "InternalServerError")
+DAMAGED = (200, "")  # what its checksum does not fit
+BOTH = ["reserve", "reserve", "give back", "give back"]
+
+
+class _Raw(BytesIO):
+    def stream(self) -> Iterator[bytes]:
+        yield self.read()
+
+
+@pytest.mark.parametrize(
+    ("answers", "updates"),
+    [
+        ([(400, "AccessDeniedException")], ["reserve"]),
+        ([THROTTLED, THROTTLED], ["reserve", "reserve"]),
+        ([BROKEN, THROTTLED], BOTH),
+        ([THROTTLED, BROKEN], BOTH),
+        ([DAMAGED, THROTTLED], BOTH),
+        ([None, THROTTLED], BOTH),
+        ([THROTTLED, None], BOTH),
+    ],
+)
+def test_what_dynamodb_refused_is_not_given_back(
+    answers: Sequence[tuple[int, str] | None], updates: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each attempt was refused: nothing was taken, and a DynamoDB that throttles is asked for nothing more.
+
+    One that failed, or whose answer was lost or damaged, may have taken it, whatever the other was told.
+    """
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
+    coming = iter(answers)
+    made: list[str] = []
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        made.append("reserve" if b":budget" in request.body else "give back")
+        said = next(coming, (400, "ConditionalCheckFailedException"))
+        if said is None:
+            raise ConnectionClosedError(endpoint_url=URL)
+        status, code = said
+        crc = {"x-amz-crc32": "1"} if said is DAMAGED else {}
+        return AWSResponse(URL, status, crc, _Raw(json.dumps({"__type": code}).encode()))
+
+    table = Table()
+    budget = a_budget(table)
+    budget._client = _new_client()
+    budget._client.meta.events.register("before-send.dynamodb", answer)
+    with pytest.raises(AccessError):
+        reserve(budget)
+    assert made == updates
+    assert table.waited == [1.0] * (updates == BOTH)
 
 
 def test_who_has_nothing_left_is_given_nothing_back() -> None:

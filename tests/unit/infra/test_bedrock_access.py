@@ -115,6 +115,10 @@ def test_resolves(text: str, model_id: str, arn: str, reached: tuple[str, ...]) 
         (f"{HOME}:application-inference-profile/abc", "what the profile was copied from"),
         (f"{HOME}:application-inference-profile/abc=", "what the profile was copied from"),
         (f"{HOME}:application-inference-profile/abc=nova", "a model id"),
+        (
+            f"{HOME}:application-inference-profile/abc={HOME}:application-inference-profile/d={NOVA}",
+            "a model id",
+        ),
         (f"{NOVA}={CLAUDE}", "'=' only after an application inference profile's ARN"),
     ],
 )
@@ -141,6 +145,27 @@ def test_statements_of_a_profile() -> None:
     assert invoked.resources == (f"{MINE}:inference-profile/eu.{CLAUDE}",)
     assert behind.resources == (f"{EVERYWHERE}/{CLAUDE}",)
     assert behind.conditions == {"StringEquals": {"bedrock:InferenceProfileArn": invoked.resources}}
+
+
+def test_one_model_is_behind_a_profile() -> None:
+    """Of two, neither is passed over in silence."""
+    profile = f"{HOME}:application-inference-profile/abc"
+    with pytest.raises(
+        ValueError, match=f"^expected one model behind a profile, got two behind {profile}"
+    ):
+        statements([f"{profile}={NOVA}", f"{profile}=us.{NOVA}"])
+
+
+def test_what_cdk_fills_in_is_measured_as_long_as_it_may_become() -> None:
+    """No policy becomes larger than IAM takes by what is filled in."""
+    (files,) = (
+        part
+        for part in statements([CLAUDE], (), (), [f"s3://${{Token[T.{n}]}}/" for n in range(10)])
+        if part.sid == "ReadFiles"
+    )
+    bare = [part for part in statements([CLAUDE], (), (), ["s3://abc/"]) if part.sid == "ReadFiles"]
+    each = len("arn:aws-iso-b:s3:::/*") + 120
+    assert files.size == bare[0].size - len("arn:aws-iso-b:s3:::abc/*") + 10 * each + 9 * len('"",')
 
 
 @pytest.mark.parametrize(

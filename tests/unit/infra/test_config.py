@@ -297,6 +297,20 @@ def test_settings_fit_together(settings: str, message: str) -> None:
             ),
         ),
         (
+            {
+                "model_ids": (f"{APPLICATION_PROFILE}={NOVA}",),
+                "fallback_model_ids": (f"{APPLICATION_PROFILE}={CLAUDE}",),
+            },
+            (
+                "fallback_model_ids: expected each profile with one model that it was copied from, not "
+                f"'{APPLICATION_PROFILE}' with two; got ('arn:aws:"
+            ),
+        ),
+        (
+            {"model_ids": (f"{APPLICATION_PROFILE}={NOVA}", f"{APPLICATION_PROFILE}={CLAUDE}")},
+            "model_ids: expected each profile with one model that it was copied from, not 'arn:aws:",
+        ),
+        (
             {"prices": (f"{NOVA}=1/2", f"{NOVA}=1/3")},
             "prices: expected each model once; got ('amazon",
         ),

@@ -285,6 +285,7 @@ def test_the_last_models_failure_is_told(warnings: list[tuple[str, dict[str, Any
         bedrock_error("AccessDeniedException"),
         bedrock_error("ValidationException"),
         transport_error("read_timeout"),
+        RequestError(400, "invalid_request", "the body does not fit Bedrock's API"),
     ],
     ids=lambda error: error.code,
 )

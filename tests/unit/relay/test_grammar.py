@@ -162,6 +162,39 @@ def test_a_call_without_input_is_over_when_the_model_goes_on(piece: Event) -> No
     assert told[: len(CALL) + 3] == [START, *CALL, BlockEnd(0), piece]
 
 
+@pytest.mark.parametrize("name", ["contentBlockStart", "contentBlockDelta"])
+def test_what_nobody_has_listed_is_going_on_as_well(name: str) -> None:
+    """A block of a kind that is new comes after the call all the same."""
+    new = Unknown(name, b"{}", b"")
+    cut = Done("max_tokens", {})
+    assert _told([START, *CALL, BlockEnd(0), new, cut]) == [START, *CALL, BlockEnd(0), new, cut]
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n\t"])
+def test_a_call_that_bedrock_does_not_end_is_cut_as_well(blank: str) -> None:
+    """Blanks are no input either."""
+    begun: list[Event] = [START, ToolStart(0, {}), ToolInput(0, blank)]
+    for end, complete in ((Done("max_tokens", {}), False), (DONE, True), (FAILURE, False)):
+        assert _told([*begun, end]) == [*begun, BlockEnd(0, complete=complete), end]
+
+
+def test_calls_that_are_open_at_once_are_told_apart_together() -> None:
+    """That one has ended says nothing about the other; an end that comes twice is one."""
+    both: list[Event] = [START, ToolStart(0, {}), ToolStart(1, {})]
+    ends: list[Event] = [BlockEnd(1), BlockEnd(0), BlockEnd(0)]
+    cut = [BlockEnd(0, complete=False), BlockEnd(1, complete=False)]
+    stopped = Done("max_tokens", {})
+    assert _told([*both, *ends, stopped]) == [*both, *cut, stopped]
+    assert _told([*both, *ends, Text(2, "a"), BlockEnd(2), DONE]) == [
+        *both,
+        BlockEnd(1),
+        BlockEnd(0),
+        Text(2, "a"),
+        BlockEnd(2),
+        DONE,
+    ]
+
+
 @pytest.mark.parametrize("raises", [True, False])
 def test_a_call_without_input_is_cut_where_the_stream_fails(*, raises: bool) -> None:
     """Whether it was complete nobody will know."""

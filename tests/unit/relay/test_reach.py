@@ -189,3 +189,25 @@ def test_a_long_name_is_not_repeated_whole() -> None:
     """No caller makes a message long."""
     body = _conversation({"systemTool": {"name": "x" * 10_000}})
     assert len(refusal_of(f"/model/{NOVA}/converse", body, settings=NONE).message) < 400
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        (path, named)
+        for path in ("converse-stream", "converse", "count-tokens")
+        for named in (
+            '"toolConfig":{"tools":[{"systemTool":{"name":"nova_grounding"}}]},"toolConfig":{}',
+            '"toolConfig":{"tools":[{"systemTool":{"name":"nova_grounding","name":"x"}}]}',
+            '"toolConfig":{"tools":[{"system\\u0054ool":{"name":"x"}}]},"toolConfig":{}',
+            '"x":{"s3Location":{"uri":"s3://else/a"}},"x":{}',
+        )
+    ],
+)
+def test_a_name_that_comes_twice_hides_nothing(path: str, named: str) -> None:
+    """Bedrock is sent such a body as it came, and may take the other of the two."""
+    body = f'{{"messages":[],{named}}}'
+    if path == "count-tokens":
+        body = f'{{"input":{{"converse":{body}}}}}'
+    error = refusal_of(f"/model/{NOVA}/{path}", body.encode(), settings=SOME)
+    assert error.message == "the body: expected each name once in an object, got one twice"

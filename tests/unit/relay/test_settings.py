@@ -112,16 +112,42 @@ def test_each_setting_is_read_from_its_variable() -> None:
 
 
 def test_a_profile_in_both_lists_need_tell_its_source_once() -> None:
-    """Whichever list says what it was copied from; the models that callers may use have the say."""
+    """Whichever list says what it was copied from, and both may."""
     for first, second, source in (
         ("p", "p=a.b", "a.b"),
         ("p=a.b", "p", "a.b"),
-        ("p=a.b", "p=a.c", "a.b"),
+        ("p=a.b", "p = a.b", "a.b"),
     ):
         told = {"RIVULET_MODEL_IDS": first, "RIVULET_FALLBACK_MODEL_IDS": second}
         settings = Settings.from_environment(told)
         assert (settings.model_ids, settings.fallback_model_ids) == (("p",), ("p",))
         assert settings.copied_from == {"p": source}
+
+
+@pytest.mark.parametrize(
+    ("models", "fallbacks", "variable"),
+    [
+        ("p=a.b", "p=a.c", "FALLBACK_MODEL_IDS"),
+        ("p=a.b,p=a.c", "", "MODEL_IDS"),
+    ],
+)
+def test_a_profile_has_one_source(models: str, fallbacks: str, variable: str) -> None:
+    """Two that contradict each other are refused: nobody can tell which is right."""
+    told = {"RIVULET_MODEL_IDS": models, "RIVULET_FALLBACK_MODEL_IDS": fallbacks}
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # its whole message, below
+        Settings.from_environment(told)
+    expected = "expected each profile with one model that it was copied from (a.b), got 'p=a.c'"
+    assert str(caught.value) == f"RIVULET_{variable}: {expected}"
+
+
+@pytest.mark.parametrize("wrong", ["=a.b", "=", "p=a=b", "p==a"])
+@pytest.mark.parametrize("name", ["MODEL_IDS", "FALLBACK_MODEL_IDS"])
+def test_a_source_is_that_of_a_model(name: str, wrong: str) -> None:
+    """A model without a name is none, and would be asked only where another one is busy."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # its whole message, below
+        Settings.from_environment({"RIVULET_MODEL_IDS": "m", f"RIVULET_{name}": f"m,{wrong}"})
+    expected = "expected models, each perhaps with = and the one that it was copied from"
+    assert str(caught.value) == f"RIVULET_{name}: {expected}, got {wrong!r}"
 
 
 def test_blank_is_not_set() -> None:

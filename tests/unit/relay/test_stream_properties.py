@@ -161,7 +161,7 @@ def test_what_was_counted_is_told_and_recorded(stream: Stream) -> None:
 def test_blocks_that_are_open_are_closed(stream: Stream) -> None:
     """What Bedrock left open is closed once, right before the end, and is incomplete where that is an error."""
     *told, end = objects(stream)
-    assume(not stream.calls_without_input)  # whose end is not where Bedrock said it
+    assume(not stream.holds_an_end)  # or not all is told where Bedrock said it
     sent = sum(sent.told is not None for sent in stream.heard) + stream.is_started
     is_open = set()
     for n, event in enumerate(told):
@@ -209,6 +209,8 @@ FRAMES = {INVOKE: INVOKE_FRAMES, CONVERSE: CONVERSE_FRAMES}
 @given(stream=streams(), sizes=SIZES)
 def test_the_event_stream_is_bedrocks_own(stream: Stream, sizes: list[int]) -> None:
     """Bedrock's frames byte for byte, none held once it is there; what is not complete ends with an exception's."""
+    # Damage that only JSON's readers see: of a block's frames this format looks at no more than the ends.
+    assume(b'{"a":NaN}' not in stream.data)
     relay = Relay(stream, FRAMES[stream.operation])
     written = relay.relay()
     spoken = Relay(stream, NDJSON)
@@ -251,7 +253,7 @@ def test_boto3_reads_the_event_stream(stream: Stream, sizes: list[int]) -> None:
 @given(stream=streams())
 def test_pieces_go_out_when_they_come(stream: Stream) -> None:
     """Each is written before anything is read beyond what brought it, and on its own."""
-    assume(not stream.calls_without_input)  # whose end waits for what comes next
+    assume(not stream.holds_an_end)  # which waits for what comes next
     relay = Relay(stream, NDJSON)
     relay.relay()
     arrivals = list(accumulate(map(len, stream.pieces)))

@@ -495,6 +495,20 @@ def test_why_the_model_stopped(stop_reason: str | None, status: str, why: str | 
         is_response.validate_python(response, strict=True)
 
 
+@pytest.mark.parametrize("reason", ["max_tokens", "quite_new"])
+def test_what_is_whole_stays_so(reason: str) -> None:
+    """A call and an image show themselves whether they were cut: the last event of an item and the answer agree."""
+    called = ToolStart(0, {"toolUseId": "t", "name": "n"})
+    said: list[tuple[list[Event], str]] = [
+        ([called, ToolInput(0, '{"a":1}')], "completed"),
+        ([called, ToolInput(0, '{"a"')], "incomplete"),
+        ([ImageStart(0, "png"), Image(0, {"source": {"bytes": "aaaa"}})], "completed"),
+    ]
+    for events, status in said:
+        (item,) = _whole(*events, BlockEnd(0), Done(reason, USAGE))["output"]
+        assert item["status"] == status
+
+
 def test_nothing_at_all_may_be_said() -> None:
     """An answer without a block has no output, however it ends."""
     for end in (DONE, Done("content_filtered", USAGE)):
