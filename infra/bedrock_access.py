@@ -204,9 +204,7 @@ def model(text: str) -> Model:
 def _model(model_id: str) -> Model:
     """Resolve a model whose id or ARN tells all."""
     arn = _ARN.fullmatch(model_id)
-    if arn and has_token(arn["id"]):
-        arn = None
-    if arn and arn["type"] == PROFILE and arn["account"]:
+    if arn and arn["type"] == PROFILE and arn["account"] and not has_token(arn["id"]):
         return _profile(
             model_id, model_id, arn["id"], partition=arn["partition"], region=arn["region"]
         )

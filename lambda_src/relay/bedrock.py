@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping  # noqa: TC003  # fields' types
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.client import HTTPResponse
-from socket import SocketIO
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -229,8 +228,6 @@ def _frames(raw: Any, watchdog: Watchdog) -> Generator[Frame, None, None]:
     try:
         try:
             watchdog.listen()
-            if watchdog.is_on_duty:
-                _wait_without_end(raw)
             watchdog.wait()
             for frame in read_frames(_pieces(raw)):
                 watchdog.hear()
@@ -245,17 +242,6 @@ def _frames(raw: Any, watchdog: Watchdog) -> Generator[Frame, None, None]:
         raise transport_error("truncated") from error
     except FrameError as error:
         raise transport_error("corrupt") from error
-
-
-def _wait_without_end(raw: Any) -> None:
-    """Take its timeout off a response's connection until urllib3 sets it anew for the next call.
-
-    Woken up by the watchdog after a pause of the process, a connection would find its own time over, and not look at
-    what has come meanwhile.
-    """
-    connection = getattr(getattr(getattr(raw, "_fp", None), "fp", None), "raw", None)
-    if isinstance(connection, SocketIO):
-        connection._sock.settimeout(None)  # type: ignore[attr-defined]  # noqa: SLF001  # nothing public leads there
 
 
 def _pieces(raw: Any) -> Iterator[bytes]:

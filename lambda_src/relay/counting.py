@@ -78,20 +78,16 @@ def count(document: bytes, usage: dict[str, Any]) -> dict[str, Any] | None:
         UpstreamError: the chunk reports a failure of the model's own.
     """
     body = parse_or_empty(document)
-    if body.get("type") == "error":
-        _count(body, usage)
-        raise model_error(an_object(body.get("error")).get("type"))
-    return _count(body, usage)
-
-
-def _count(body: Mapping[str, Any], usage: dict[str, Any]) -> dict[str, Any] | None:
     for said in (body, *(value for value in body.values() if isinstance(value, dict))):
         _take(an_object(said.get("usage")), _MODELS_USAGE_NAMES, usage)
     metrics = body.get(_METRICS)
+    if isinstance(metrics, dict):
+        usage.clear()  # now it is Bedrock that counts
+        _take(metrics, _USAGE_NAMES, usage)
+    if body.get("type") == "error":
+        raise model_error(an_object(body.get("error")).get("type"))
     if not isinstance(metrics, dict):
         return None
-    usage.clear()  # now it is Bedrock that counts
-    _take(metrics, _USAGE_NAMES, usage)
     return {name: value for name, value in metrics.items() if name not in _USAGE_NAMES}
 
 

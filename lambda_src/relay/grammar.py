@@ -15,19 +15,12 @@ from relay.errors import RelayError, internal_error, limit_error, transport_erro
 from relay.events import (
     BlockEnd,
     Chunk,
-    Citation,
     Done,
     Event,
     Failure,
     Forwarded,
-    Image,
-    Reasoning,
-    ReasoningSignature,
-    RedactedReasoning,
     Start,
-    Text,
     ToolInput,
-    ToolResult,
     ToolStart,
     Unknown,
 )
@@ -38,13 +31,8 @@ if TYPE_CHECKING:
 
 _ENDS = frozenset({Done, Failure})
 _OUTSIDE_BLOCKS = frozenset({Start, Chunk, Forwarded})
-# What may come again and again in one block.
-_DELTAS = frozenset(
-    {
-        *(Text, Reasoning, ReasoningSignature, RedactedReasoning),
-        *(ToolInput, ToolResult, Image, Citation),
-    }
-)
+# What begins a block, ends one, or may be either.
+_TURNS = frozenset({ToolStart, BlockEnd, Unknown})
 _NAMES_OF_PIECES = frozenset({"contentBlockStart", "contentBlockDelta"})  # whatever is in them
 # Why a model stops that has said all it wanted to.
 _OF_ITSELF = frozenset({None, "end_turn", "stop_sequence", "tool_use"})
@@ -77,7 +65,7 @@ def well_formed(
                 end = Failure(limit_error("response_too_large"), usage)
                 break
             if kind in _OUTSIDE_BLOCKS or (
-                kind in _DELTAS and event.index == blocks.going_on  # type: ignore[union-attr]  # it has one
+                kind not in _TURNS and event.index == blocks.going_on  # type: ignore[union-attr]  # it has one
             ):
                 yield event
             else:

@@ -63,8 +63,8 @@ _PLACES = frozenset({"", "inferenceConfig", "textGenerationConfig"})
 _ANSWERS = frozenset(
     {"n", "best_of", "num_completions", "num_generations", "num_return_sequences", "numResults"}
 )
-# What may be the names of things that take a permission: escapes hide them.
-_OF_PERMISSIONS = (b"systemTool", b"s3Location", b"\\u")
+# The names of things that take a permission.
+_OF_PERMISSIONS = frozenset({"systemTool", "s3Location"})
 # What models call the messages.
 _CONVERSATIONS = ("messages", "chat_history")
 
@@ -249,12 +249,16 @@ def check_names(data: bytes, limited: Collection[str] | None) -> None:
     Raises:
         RequestError: one does.
     """
-    if any(name in data for name in _OF_PERMISSIONS):
-        limited = None
+    twice: set[str] = set()
+    may_hide = False
 
-    def check(members: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in members if limited is None or name in limited]
+    def look(members: list[tuple[str, Any]]) -> None:
+        nonlocal may_hide
+        names = [name for name, _ in members]
+        may_hide = may_hide or not _OF_PERMISSIONS.isdisjoint(names)
         if len(set(names)) < len(names):
-            raise invalid("", "each name once in an object", "one twice")
+            twice.update(name for name in names if names.count(name) > 1)
 
-    json.loads(data, object_pairs_hook=check)
+    json.loads(data, object_pairs_hook=look)
+    if twice and (may_hide or limited is None or not twice.isdisjoint(limited)):
+        raise invalid("", "each name once in an object", "one twice")

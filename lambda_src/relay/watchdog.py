@@ -102,11 +102,6 @@ class Watchdog:
                 left = max(others_due - (time.monotonic() - began), _SOONEST)
                 signal.setitimer(signal.ITIMER_REAL, left, others_interval)
 
-    @property
-    def is_on_duty(self) -> bool:
-        """Whether it ends waits: elsewhere than in the main thread only boto3 can."""
-        return self._on_duty
-
     def ask(self) -> None:
         """Note that an answer is waited for from now on: as ``wait``, before Bedrock has begun."""
         if self._listening:  # to a model that refused, and now it is another's turn
@@ -202,4 +197,5 @@ class Watchdog:
 
     def _start_timer(self, seconds: float) -> None:
         if self._on_duty:
-            signal.setitimer(signal.ITIMER_REAL, min(seconds, _LATEST))
+            # And again, for one that comes between the interpreter's last look and the system call wakes nobody.
+            signal.setitimer(signal.ITIMER_REAL, min(seconds, _LATEST), _OVERDUE)

@@ -208,3 +208,13 @@ def test_two_functions_of_one_service(stack: Stack, nested: bool) -> None:  # no
     assert error.id == ("/Shop/Inner/Two" if nested else "/Shop/Two")
     expected = "service_name: expected another one for each function of a stack, got Shop for two"
     assert error.entry.data == expected
+
+
+def test_two_services_of_one_dashboard(stack: Stack) -> None:
+    """A dashboard's name has no dot: services that only that tells apart would have one for both."""
+    from aws_cdk.assertions import Annotations, Match
+
+    deploy(stack, "One", service_name="chat.v2")
+    deploy(stack, "Two", service_name="chat-v2")
+    (error,) = Annotations.from_stack(stack).find_error("*", Match.any_value())
+    assert error.id == "/Shop/Two"

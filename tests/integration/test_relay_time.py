@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket  # noqa: TID251  # a caller that does not read
 import threading
 import time
@@ -31,7 +29,6 @@ from local.prompts import BedrockError
 from local.script import Head, Pause, Send
 from relay.eventstream import read_frames
 from tests.caller import ask
-from tests.frames import MESSAGE_START, MESSAGE_STOP, METADATA, delta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -502,43 +499,3 @@ def test_a_reader_who_takes_only_a_part_costs_no_environment() -> None:
             assert ask(function.url).types[-1] == "done"
         assert function.pids == pids
         assert not any("timed out" in line for line in function.log)
-
-
-def test_a_pause_of_the_process_ends_no_stream() -> None:
-    """What Bedrock sent meanwhile is read, however long it was; the next call has its own time on the connection."""
-
-    def answer(call: Call) -> Script:
-        if "silence" in json.dumps(call.body):
-            return [Pause(60)]
-        said = (MESSAGE_START, delta(text="one"), delta(text="two"), MESSAGE_STOP, METADATA)
-        start, one, two, *end = map(Send, said)
-        return [
-            Head(200, (("content-type", EVENT_STREAM),)),
-            start,
-            one,
-            Pause(0.5),
-            two,
-            Pause(2),
-            *end,
-        ]
-
-    environment = {**SETTINGS, "RIVULET_HEARTBEAT_INTERVAL": "60", "RIVULET_COMMIT_AFTER": "60"}
-    configuration = FunctionConfiguration(timeout=30)
-    with LocalFunction(
-        configuration, pace=IMMEDIATE, answer=answer, environment=environment
-    ) as function:
-        url = f"{function.url}/stream"
-        with httpx.stream("POST", url, json=CONVERSE_BODY, headers={"accept": NDJSON}) as response:
-            lines = response.iter_lines()
-            said = [json.loads(next(lines))]
-            while said[-1].get("text") != "one":
-                said.append(json.loads(next(lines)))
-            (pid,) = function.pids
-            os.kill(pid, signal.SIGSTOP)
-            time.sleep(READ_TIMEOUT + 0.6)
-            os.kill(pid, signal.SIGCONT)
-            said += map(json.loads, lines)
-        assert "two" in [event.get("text") for event in said]
-        assert said[-1]["type"] == "done"
-        got = ask(function.url, body={"prompt": "silence"})
-        assert (got.status, got.objects[0]["error"]["code"]) == (504, "read_timeout")

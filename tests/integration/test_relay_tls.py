@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import ssl
 import threading
 import time
@@ -18,7 +20,7 @@ from tests.upstream import CHUNKED_HEAD, END, Upstream, http_chunk
 
 if TYPE_CHECKING:
     import socket  # noqa: TID251  # only its name
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.caller import Answer
@@ -51,6 +53,29 @@ class Stage:
             connection.sendall(after)
             return True
 
+        return self.ask_for(answer, done)
+
+    def ask_paused(self, before: bytes, meanwhile: bytes, after: bytes) -> tuple[Answer, float]:
+        """Return the answer, during which the function does not run for longer than a silence may be."""
+        (pid,) = self._function.pids
+
+        def answer(connection: socket.socket) -> bool:
+            connection.sendall(before)
+            time.sleep(0.5)
+            os.kill(pid, signal.SIGSTOP)
+            connection.sendall(meanwhile)
+            time.sleep(2)
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.7)
+            connection.sendall(after)
+            return True
+
+        return self.ask_for(answer, threading.Event())
+
+    def ask_for(
+        self, answer: Callable[[socket.socket], bool], done: threading.Event
+    ) -> tuple[Answer, float]:
+        """Return what the upstream's answer becomes, and how many seconds that took."""
         self._upstream.answer = answer
         began = time.monotonic()
         try:
@@ -107,3 +132,11 @@ def test_a_stall_is_ended(stage: Stage) -> None:
     assert 1.5 <= seconds < 3
     answered, _ = stage.ask(BEGIN + FRAME + REST, 0, b"")
     assert answered.types[-1] == "done"
+
+
+@pytest.mark.xdist_group("relay tls")
+def test_a_pause_of_the_process_ends_no_stream(stage: Stage) -> None:
+    """What Bedrock sent while the function did not run is read, however long that was."""
+    answered, seconds = stage.ask_paused(BEGIN, FRAME, REST)
+    assert answered.types == ["start", "text", "text", "block_end", "done"]
+    assert seconds > 1.5 + 0.5

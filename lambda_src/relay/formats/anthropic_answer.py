@@ -170,10 +170,8 @@ class _Blocks:
         return [*said, {"type": "content_block_delta", "index": number, "delta": delta}]
 
     def _begin(self, index: int, block: Said) -> list[Said]:
-        """Begin a block; one that is still open there ends, and redacted thinking is told before it."""
+        """Begin a block; one that is still open there ends."""
         said = self._end(index)
-        for other in list(self._redacted):
-            said += self._redacted_whole(other, complete=True)
         number, self._count = self._count, self._count + 1
         self._open[index] = number, block["type"].removeprefix("server_")
         return [*said, {"type": "content_block_start", "index": number, "content_block": block}]

@@ -88,6 +88,7 @@ def test_the_longest_that_is_filled_in(text: str, length: int) -> None:
         ("web_acl_arn", f"arn:{PARTITION}:wafv2:us-east-1:{ACCOUNT}:global/webacl/shop/0a1b"),
         ("web_acl_arn", f"arn:{PARTITION}:wafv2:us-east-1:{ACCOUNT}:{TOKEN}/webacl/shop/0a1b"),
         ("alarm_topic_arn", f"arn:{TOKEN}:sns:eu-west-1:123456789012:pager"),
+        ("model_ids", f"{BEDROCK}:provisioned-model/{TOKEN}"),
     ],
 )
 def test_takes_what_cdk_fills_in(key: str, given: str) -> None:
@@ -105,7 +106,6 @@ def test_takes_what_cdk_fills_in(key: str, given: str) -> None:
         ("model_ids", f"{TOKEN}=eu.{TOKEN}", "a model id"),
         ("model_ids", f"amazon.{TOKEN}=", "'=' only after an application inference profile's ARN"),
         ("model_ids", f"{BEDROCK}:inference-profile/{TOKEN}", "a model id"),
-        ("model_ids", f"{BEDROCK}:provisioned-model/{TOKEN}", "a model id"),
         ("model_ids", f"{TOKEN}-x={NOVA}", "'=' only after an application inference profile's ARN"),
         ("guardrail_ids", f"{TOKEN}*", "a guardrail's id"),
         ("guardrail_ids", f"arn:{PARTITION}:bedrock:{TOKEN} :1:guardrail/a", "a guardrail's id"),

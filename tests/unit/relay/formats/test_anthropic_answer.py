@@ -141,16 +141,6 @@ def test_a_stream_to_the_byte() -> None:
             ],
         ),
         (
-            [RedactedReasoning(0, "AAEC"), Text(1, "a"), BlockEnd(0), BlockEnd(1)],
-            [
-                _begin(0, type="redacted_thinking", data="AAEC"),
-                _end(0),
-                _begin(1, type="text", text=""),
-                _delta(1, "text_delta", text="a"),
-                _end(1),
-            ],
-        ),
-        (
             [RedactedReasoning(0, "AAEC"), RedactedReasoning(0, "AwQF"), BlockEnd(0)],
             [
                 _begin(0, type="redacted_thinking", data="AAECAwQF"),
