@@ -278,7 +278,7 @@ def test_a_thousand_streams() -> None:
     )
     environment = {
         "RIVULET_MAX_ATTEMPTS": "1",
-        "RIVULET_READ_TIMEOUT": "1.5",
+        "RIVULET_READ_TIMEOUT": "2",
         "RIVULET_COMMIT_AFTER": "0.1",
         "RIVULET_HEARTBEAT_INTERVAL": "0.1",
     }
