@@ -296,7 +296,7 @@ def test_a_thousand_streams() -> None:
         pids = sorted(function.pids)
         list(pool.map(call, [range(n, 400, PROCESSES) for n in range(PROCESSES)]))
         warm = {pid: Footprint.of(pid) for pid in pids}
-        list(pool.map(call, [range(400 + n, 1200, PROCESSES) for n in range(PROCESSES)]))
+        list(pool.map(call, [range(400 + n, 1000, PROCESSES) for n in range(PROCESSES)]))
         assert sorted(function.pids) == pids
         for pid in pids:
             # Two may be there now that were not then: the call for the next invocation on its way, and a
