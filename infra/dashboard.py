@@ -12,7 +12,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 
 from infra import graphs
 from infra.graphs import HEIGHT, WIDTH
-from infra.naming import in_names, outermost_stack
+from infra.naming import outermost_stack, without_dots
 from infra.queries import LATEST_FAILURES, LATEST_REFUSALS
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def make(
     """
     stack = outermost_stack(scope).stack_name
     # A stack's name has no `_`, so that no other stack's is taken for both, and a dashboard's no dot.
-    service = "" if config.service == stack else f"_{in_names(config.service)}"
+    service = "" if config.service == stack else f"_{without_dots(config.service)}"
     dashboard = cloudwatch.Dashboard(
         scope,
         "Dashboard",

@@ -62,7 +62,7 @@ def settled(config: Config, construct: IConstruct) -> Config:
 
 def claim_service(construct: Construct, service: str) -> None:
     """Have it fail where two functions of a stack, nested ones included, are one service: they would be told as one."""
-    stack, claimed = outermost_stack(construct), f"RivuletService-{in_names(service)}"
+    stack, claimed = outermost_stack(construct), f"RivuletService-{without_dots(service)}"
     if stack.node.try_find_child(claimed):
         Annotations.of(construct).add_error(
             f"service_name: expected another one for each function of a stack, got {service} for two"
@@ -71,7 +71,7 @@ def claim_service(construct: Construct, service: str) -> None:
         Construct(stack, claimed)
 
 
-def in_names(service: str) -> str:
+def without_dots(service: str) -> str:
     """Return what a service is called in names that take no dot, as a dashboard's."""
     return service.replace(".", "-")
 

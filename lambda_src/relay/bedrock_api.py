@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from relay import accept, formats, models
 from relay.http_request import check_content_type, parse_json, parse_object
-from relay.limits import check_invoke, check_names, check_reach, limited_json
+from relay.limits import check_invoke, check_no_name_twice, check_reach, limited_json
 from relay.model_call import ModelCall
 from relay.shapes import convert, describe, invalid
 
@@ -94,7 +94,7 @@ def _count_tokens(
     model = models.foundation_model(models.behind(named, settings))
     data = http.body(settings.max_request_bytes)
     body = parse_object(data)
-    check_names(data, ())
+    check_no_name_twice(data, ())
     check_reach(body, settings)
     return ModelCall(
         route=f"/model/{{modelId}}/{_PATHS['CountTokens']}",

@@ -97,7 +97,7 @@ class _Blocks:
     def take(self, event: Event) -> list[Event]:
         """Take an event; return what is to be told now."""
         if isinstance(event, Unknown):
-            return [*self._over(), event] if event.name in _NAMES_OF_PIECES else [event]
+            return [*self._end_held(), event] if event.name in _NAMES_OF_PIECES else [event]
         index: int = event.index  # type: ignore[union-attr]  # all others belong to a block
         if isinstance(event, BlockEnd):
             self.going_on = None
@@ -107,7 +107,7 @@ class _Blocks:
             if index not in self._held:
                 self._held.append(index)
             return []
-        over = self._over()
+        over = self._end_held()
         self._open[index] = None
         if isinstance(event, ToolStart):
             self._without_input.add(index)
@@ -124,7 +124,7 @@ class _Blocks:
             is_whole = of_itself or index not in self._without_input
             yield BlockEnd(index, complete=is_done and is_whole)
 
-    def _over(self) -> list[Event]:
+    def _end_held(self) -> list[Event]:
         """End the tool calls whose ends were held: a model that goes on has finished them, and they take no input."""
         over: list[Event] = [BlockEnd(index) for index in self._held]
         for index in self._held:

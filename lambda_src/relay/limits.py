@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from relay.shapes import describe, invalid
@@ -108,7 +109,7 @@ def limited_json(data: bytes, body: Mapping[str, Any], settings: Settings) -> by
         RequestError: it asks for more.
     """
     limit = settings.max_tokens
-    check_names(data, {"messages"} if limit is None else None)
+    check_no_name_twice(data, {"messages"} if limit is None else None)
     inference = body.get("inferenceConfig", {})
     if limit is not None and not isinstance(inference, dict):
         raise invalid("inferenceConfig", "an object", describe(inference))
@@ -170,7 +171,7 @@ def check_invoke(model: str, body: Any, data: bytes, settings: Settings) -> None
         RequestError: it does.
     """
     limit = settings.max_tokens
-    check_names(data, _CONVERSATIONS if limit is None else None)
+    check_no_name_twice(data, _CONVERSATIONS if limit is None else None)
     for name in _CONVERSATIONS:
         _check_messages(body.get(name) if isinstance(body, dict) else None, settings, name)
     check_reach(body, settings)
@@ -241,7 +242,7 @@ def token_limits(body: Any) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.{path}", limit) for path, limit in token_limits(value))
 
 
-def check_names(data: bytes, limited: Collection[str] | None) -> None:
+def check_no_name_twice(data: bytes, limited: Collection[str] | None) -> None:
     """Refuse a name, of these or of any, that comes twice in an object: each reader may take another for it.
 
     Of any, where the request may speak of what not everybody is allowed.
@@ -257,7 +258,7 @@ def check_names(data: bytes, limited: Collection[str] | None) -> None:
         names = [name for name, _ in members]
         may_hide = may_hide or not _OF_PERMISSIONS.isdisjoint(names)
         if len(set(names)) < len(names):
-            twice.update(name for name in names if names.count(name) > 1)
+            twice.update(name for name, times in Counter(names).items() if times > 1)
 
     json.loads(data, object_pairs_hook=look)
     if twice and (may_hide or limited is None or not twice.isdisjoint(limited)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -211,3 +212,12 @@ def test_a_name_that_comes_twice_hides_nothing(path: str, named: str) -> None:
         body = f'{{"input":{{"converse":{body}}}}}'
     error = refusal_of(f"/model/{NOVA}/{path}", body.encode(), settings=SOME)
     assert error.message == "the body: expected each name once in an object, got one twice"
+
+
+def test_many_names_are_looked_at_once_each() -> None:
+    """However many an object has and however often one comes: a body of six megabytes takes no minutes."""
+    named = ",".join(f'"{number}":1,"{number}":2' for number in range(200_000))
+    body = f'{{"messages":[],"s3Location":{{}},{named}}}'.encode()
+    began = time.monotonic()
+    assert "one twice" in refusal_of(f"/model/{NOVA}/converse", body, settings=SOME).message
+    assert time.monotonic() - began < 20
